@@ -1,0 +1,4 @@
+//! Namespace tenants: `capsule.clastix.io`.
+
+pub mod names;
+pub mod v1beta2;
