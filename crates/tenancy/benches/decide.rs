@@ -1,0 +1,169 @@
+//! How long decisions take with ten, a thousand, ten thousand tenants: they should take the same time with all of them.
+//!
+//! `cargo bench -p tenancy`
+
+use api::capsule::v1beta2::{CapsuleConfiguration, Tenant};
+use divan::{Bencher, black_box};
+use k8s_openapi::api::core::v1::Namespace;
+use serde_json::json;
+use tenancy::{
+    caller, classes,
+    index::{Index, View},
+    namespace_admission::{Operation, Request, mutate, validate},
+    settings::Settings,
+    subject::User,
+};
+
+const TENANTS: [usize; 4] = [10, 100, 1_000, 10_000];
+const NAMESPACES_EACH: usize = 3;
+
+fn main() {
+    divan::main();
+}
+
+struct World {
+    index: Index,
+    settings: Settings,
+    groups: Vec<String>,
+}
+
+fn world(tenants: usize) -> World {
+    let index = Index::default();
+    for number in 0..tenants {
+        let tenant: Tenant = serde_json::from_value(json!({
+            "apiVersion": "capsule.clastix.io/v1beta2",
+            "kind": "Tenant",
+            "metadata": {"name": format!("team-{number}"), "uid": format!("uid-{number}")},
+            "spec": {
+                "owners": [{"kind": "User", "name": format!("user-{number}")}, {"kind": "Group", "name": format!("group-{number}")}],
+                "forceTenantPrefix": true,
+                "namespaceOptions": {
+                    "quota": 10,
+                    "additionalMetadata": {"labels": {"env": "prod"}},
+                    "forbiddenLabels": {"deniedRegex": "^pod-security"},
+                },
+                "storageClasses": {"allowed": ["standard"], "allowedRegex": "^fast-[0-9]+$", "default": "standard"},
+            },
+        }))
+        .expect("a tenant");
+        index.put_tenant(tenant.into());
+        for place in 0..NAMESPACES_EACH {
+            index.put_namespace(&namespace(number, &format!("team-{number}-{place}"), true));
+        }
+    }
+    let configuration: CapsuleConfiguration = serde_json::from_value(json!({
+        "apiVersion": "capsule.clastix.io/v1beta2",
+        "kind": "CapsuleConfiguration",
+        "metadata": {"name": "default"},
+        "spec": {"users": [{"kind": "Group", "name": "projectcapsule.dev"}], "protectedNamespaceRegex": "^(kube|prod)-"},
+    }))
+    .expect("a configuration");
+    let settings = Settings::new(Some(&configuration), "cotenant-system", "cotenant");
+    World {
+        index,
+        settings,
+        groups: vec!["projectcapsule.dev".into(), "system:authenticated".into()],
+    }
+}
+
+fn namespace(tenant: usize, name: &str, is_linked: bool) -> Namespace {
+    let mut metadata = json!({"name": name, "labels": {"kubernetes.io/metadata.name": name, "app": "web"}});
+    if is_linked {
+        metadata["labels"]["capsule.clastix.io/tenant"] = json!(format!("team-{tenant}"));
+        metadata["labels"]["env"] = json!("prod");
+        metadata["ownerReferences"] = json!([{
+            "apiVersion": "capsule.clastix.io/v1beta2", "kind": "Tenant",
+            "name": format!("team-{tenant}"), "uid": format!("uid-{tenant}"),
+        }]);
+    }
+    serde_json::from_value(json!({"metadata": metadata})).expect("a namespace")
+}
+
+fn request<'a>(
+    world: &'a World,
+    view: &'a View,
+    user: &'a str,
+    object: &'a Namespace,
+    old: Option<&'a Namespace>,
+) -> Request<'a> {
+    Request {
+        operation: if old.is_some() {
+            Operation::Update
+        } else {
+            Operation::Create
+        },
+        subresource: "",
+        user: User {
+            name: user,
+            groups: &world.groups,
+        },
+        object: Some(object),
+        old,
+        settings: &world.settings,
+        view,
+    }
+}
+
+#[divan::bench(args = TENANTS)]
+fn assign_a_new_namespace(bencher: Bencher, tenants: usize) {
+    let world = world(tenants);
+    let new = namespace(7, "team-7-new", false);
+    bencher.bench(|| {
+        let view = View::new(&world.index);
+        mutate(black_box(&request(&world, &view, "user-7", &new, None)))
+    });
+}
+
+#[divan::bench(args = TENANTS)]
+fn validate_a_new_namespace(bencher: Bencher, tenants: usize) {
+    let world = world(tenants);
+    let new = namespace(7, "team-7-new", true);
+    bencher.bench(|| {
+        let view = View::new(&world.index);
+        validate(black_box(&request(&world, &view, "user-7", &new, None)))
+    });
+}
+
+#[divan::bench(args = TENANTS)]
+fn validate_a_changed_namespace(bencher: Bencher, tenants: usize) {
+    let world = world(tenants);
+    let (old, mut new) = (namespace(7, "team-7-0", true), namespace(7, "team-7-0", true));
+    new.metadata
+        .labels
+        .get_or_insert_default()
+        .insert("mine".into(), "x".into());
+    bencher.bench(|| {
+        let view = View::new(&world.index);
+        validate(black_box(&request(&world, &view, "user-7", &new, Some(&old))))
+    });
+}
+
+#[divan::bench(args = TENANTS)]
+fn check_a_storage_class(bencher: Bencher, tenants: usize) {
+    let world = world(tenants);
+    bencher.bench(|| {
+        let view = View::new(&world.index);
+        let tenant = view
+            .tenant_of(black_box("team-7-0"))
+            .expect("a clear namespace")
+            .expect("a tenant");
+        classes::storage_class(tenant.storage_classes.as_ref(), Some(black_box("fast-1")), None)
+    });
+}
+
+#[divan::bench(args = TENANTS)]
+fn classify_a_service_account(bencher: Bencher, tenants: usize) {
+    let world = world(tenants);
+    let groups = vec![
+        "system:serviceaccounts".to_owned(),
+        "system:serviceaccounts:team-7-0".to_owned(),
+    ];
+    bencher.bench(|| {
+        let view = View::new(&world.index);
+        let user = User {
+            name: black_box("system:serviceaccount:team-7-0:default"),
+            groups: &groups,
+        };
+        caller::classify(&user, &world.settings, &view)
+    });
+}

@@ -1,0 +1,48 @@
+//! Decisions about tenants: who owns what, what a tenant may do, and what its namespaces should contain.
+//!
+//! Everything here is a function from values to a value. Webhooks, controllers, the gateway and the command line ask the same
+//! functions, so they cannot disagree; nothing here reads a clock, the environment, a socket or a random number.
+//!
+//! - What decisions look things up in: [`index`], [`settings`].
+//! - Who is who: [`subject`], [`caller`], [`ownership`], [`linkage`].
+//! - What a namespace should carry and contain: [`metadata`], [`bindings`], [`replicas`], [`quotas`].
+//! - What may be written: [`namespace_admission`], [`tenant_admission`], [`configuration_admission`], [`cordon`],
+//!   [`classes`], [`claims`], [`ingress`], [`promotion`]; and what is served and not acted upon yet: [`not_yet`].
+//! - Tools: [`denial`], [`name`], [`pattern`], [`quantity`], [`selector`].
+//! - Hosted control planes: [`control_plane`].
+
+#![warn(missing_docs)]
+// Fixtures take the JSON that a test writes down on the spot.
+#![cfg_attr(test, allow(clippy::needless_pass_by_value))]
+
+pub mod bindings;
+pub mod caller;
+pub mod claims;
+pub mod classes;
+pub mod configuration_admission;
+// Fields there mirror those of the API, which documents them.
+#[allow(missing_docs)]
+pub mod control_plane;
+pub mod cordon;
+pub mod denial;
+pub mod index;
+pub mod ingress;
+mod keys;
+pub mod linkage;
+pub mod metadata;
+pub mod name;
+pub mod namespace_admission;
+pub mod not_yet;
+pub mod ownership;
+pub mod pattern;
+pub mod promotion;
+pub mod quantity;
+pub mod quotas;
+pub mod replicas;
+pub mod selector;
+pub mod settings;
+pub mod subject;
+pub mod tenant_admission;
+
+#[cfg(test)]
+mod fixtures;

@@ -1,0 +1,393 @@
+//! Fields of namespace tenants that are served, because manifests have them, but not acted upon yet.
+//!
+//! Accepting them in silence would be a promise that nobody keeps. A field whose neglect leaves a tenant with more than
+//! its author meant to give is refused; one whose neglect leaves it with less is accepted with a warning. An update that
+//! leaves a field as it was is only warned about, so that tenants from before can still be changed. A row goes when the
+//! field works.
+
+use api::capsule::{
+    names,
+    v1beta2::{
+        CapsuleConfigurationSpec, HostnameCollisionScope, IngressOptions, Owner, ServiceOptions, Tenant, TenantRule,
+    },
+};
+use kube::ResourceExt;
+use serde_json::{Value, json};
+
+use crate::denial::Denial;
+
+/// What neglect of a field amounts to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Neglect {
+    /// The tenant could do more than was meant.
+    Weakens,
+    /// Something that was asked for is missing.
+    Lacks,
+}
+
+/// One row.
+pub struct NotYet<K: 'static> {
+    /// Where the field stands.
+    pub field: &'static str,
+    /// What is asked for; null if nothing is. Compared with what was asked for before.
+    pub asked: fn(&K) -> Value,
+    /// What happens if it is neglected.
+    pub neglect: Neglect,
+    /// What to do without it.
+    pub instead: &'static str,
+}
+
+fn some<T: serde::Serialize>(value: Option<T>) -> Value {
+    value.map_or(Value::Null, |value| json!(value))
+}
+
+fn filled<T: serde::Serialize>(list: &[T]) -> Value {
+    if list.is_empty() { Value::Null } else { json!(list) }
+}
+
+fn ingress<T: serde::Serialize>(tenant: &Tenant, field: impl Fn(&IngressOptions) -> Option<T>) -> Value {
+    some(tenant.spec.ingress_options.as_ref().and_then(field))
+}
+
+fn service<T: serde::Serialize>(tenant: &Tenant, field: impl Fn(&ServiceOptions) -> Option<T>) -> Value {
+    some(tenant.spec.service_options.as_ref().and_then(field))
+}
+
+fn rules<T: serde::Serialize>(tenant: &Tenant, field: impl Fn(&TenantRule) -> Option<T>) -> Value {
+    filled(&tenant.spec.rules.iter().filter_map(field).collect::<Vec<_>>())
+}
+
+/// The table of Tenants.
+pub static TENANT: &[NotYet<Tenant>] = &[
+    NotYet {
+        field: "spec.priorityClasses",
+        asked: |tenant| some(tenant.spec.priority_classes.as_ref()),
+        neglect: Neglect::Weakens,
+        instead: "limit PriorityClasses with a ResourceQuota of scope PriorityClass in spec.resourceQuotas",
+    },
+    NotYet {
+        field: "spec.runtimeClasses",
+        asked: |tenant| some(tenant.spec.runtime_classes.as_ref()),
+        neglect: Neglect::Weakens,
+        instead: "limit RuntimeClasses with a ValidatingAdmissionPolicy",
+    },
+    NotYet {
+        field: "spec.deviceClasses",
+        asked: |tenant| some(tenant.spec.device_classes.as_ref()),
+        neglect: Neglect::Weakens,
+        instead: "limit devices with a ResourceQuota in spec.resourceQuotas",
+    },
+    NotYet {
+        field: "spec.gatewayOptions.allowedClasses",
+        asked: |tenant| {
+            some(
+                tenant
+                    .spec
+                    .gateway_options
+                    .as_ref()
+                    .and_then(|options| options.allowed_classes.as_ref()),
+            )
+        },
+        neglect: Neglect::Weakens,
+        instead: "limit Gateways with a ValidatingAdmissionPolicy",
+    },
+    NotYet {
+        field: "spec.ingressOptions.hostnameCollisionScope",
+        asked: |tenant| {
+            ingress(tenant, |options| {
+                let scope = options.hostname_collision_scope;
+                (scope != HostnameCollisionScope::Disabled).then_some(scope)
+            })
+        },
+        neglect: Neglect::Weakens,
+        instead: "give each tenant hostnames of its own with spec.ingressOptions.allowedHostnames",
+    },
+    NotYet {
+        field: "spec.serviceOptions.allowedServices",
+        asked: |tenant| {
+            service(tenant, |options| {
+                options
+                    .allowed_services
+                    .filter(|allowed| !(allowed.node_port && allowed.external_name && allowed.load_balancer))
+            })
+        },
+        neglect: Neglect::Weakens,
+        instead: "set services.nodeports and services.loadbalancers to 0 in spec.resourceQuotas",
+    },
+    NotYet {
+        field: "spec.serviceOptions.externalIPs",
+        asked: |tenant| service(tenant, |options| options.external_ips.clone()),
+        neglect: Neglect::Weakens,
+        instead: "switch on the API server's DenyServiceExternalIPs admission plugin",
+    },
+    NotYet {
+        field: "spec.serviceOptions.forbiddenLabels",
+        asked: |tenant| service(tenant, |options| options.forbidden_labels.clone()),
+        neglect: Neglect::Weakens,
+        instead: "limit labels with a ValidatingAdmissionPolicy",
+    },
+    NotYet {
+        field: "spec.serviceOptions.forbiddenAnnotations",
+        asked: |tenant| service(tenant, |options| options.forbidden_annotations.clone()),
+        neglect: Neglect::Weakens,
+        instead: "limit annotations with a ValidatingAdmissionPolicy",
+    },
+    NotYet {
+        field: "spec.containerRegistries",
+        asked: |tenant| some(tenant.spec.container_registries.as_ref()),
+        neglect: Neglect::Weakens,
+        instead: "limit images with a ValidatingAdmissionPolicy",
+    },
+    NotYet {
+        field: "spec.imagePullPolicies",
+        asked: |tenant| filled(&tenant.spec.image_pull_policies),
+        neglect: Neglect::Weakens,
+        instead: "switch on the API server's AlwaysPullImages admission plugin",
+    },
+    NotYet {
+        field: "spec.rules[].enforce",
+        asked: |tenant| rules(tenant, |rule| rule.enforce.clone()),
+        neglect: Neglect::Weakens,
+        instead: "use the tenant's own fields, or a ValidatingAdmissionPolicy",
+    },
+    NotYet {
+        field: "spec.rules[].quota",
+        asked: |tenant| rules(tenant, |rule| (!rule.quota.is_empty()).then(|| rule.quota.clone())),
+        neglect: Neglect::Weakens,
+        instead: "use spec.resourceQuotas",
+    },
+    NotYet {
+        field: "metadata.annotations[quota.resources.capsule.clastix.io/*]",
+        asked: |tenant| {
+            let limits = tenant.annotations().iter();
+            let limits = limits.filter(|(key, _)| key.starts_with(names::OBJECT_QUOTA_ANNOTATION_PREFIX));
+            filled(&limits.collect::<Vec<_>>())
+        },
+        neglect: Neglect::Weakens,
+        instead: "limit the number of objects with count/<plural>.<group> in spec.resourceQuotas",
+    },
+    NotYet {
+        field: "spec.rules[].permissions.promotions",
+        asked: |tenant| {
+            rules(tenant, |rule| {
+                let promotions = rule.permissions.as_ref().map(|permissions| &permissions.promotions);
+                promotions.filter(|promotions| !promotions.is_empty()).cloned()
+            })
+        },
+        neglect: Neglect::Lacks,
+        instead: "name the ServiceAccounts in spec.additionalRoleBindings",
+    },
+    NotYet {
+        field: "spec.permissions.matchOwners",
+        asked: |tenant| {
+            filled(
+                &tenant
+                    .spec
+                    .permissions
+                    .as_ref()
+                    .map(|permissions| permissions.match_owners.clone())
+                    .unwrap_or_default(),
+            )
+        },
+        neglect: Neglect::Lacks,
+        instead: "name the owners in spec.owners",
+    },
+    NotYet {
+        field: "spec.owners[].proxySettings",
+        asked: |tenant| {
+            let settings = |owner: &Owner| (!owner.proxy_settings.is_empty()).then(|| owner.proxy_settings.clone());
+            filled(&tenant.spec.owners.iter().filter_map(settings).collect::<Vec<_>>())
+        },
+        neglect: Neglect::Lacks,
+        instead: "give the rights with spec.additionalRoleBindings where the objects are in namespaces",
+    },
+    NotYet {
+        field: "spec.serviceOptions.additionalMetadata",
+        asked: |tenant| service(tenant, |options| options.additional_metadata.clone()),
+        neglect: Neglect::Lacks,
+        instead: "write the labels and annotations into the Services",
+    },
+    NotYet {
+        field: "spec.podOptions.additionalMetadata",
+        asked: |tenant| {
+            some(
+                tenant
+                    .spec
+                    .pod_options
+                    .as_ref()
+                    .and_then(|options| options.additional_metadata.as_ref()),
+            )
+        },
+        neglect: Neglect::Lacks,
+        instead: "write the labels and annotations into the pod templates",
+    },
+];
+
+/// The table of the CapsuleConfiguration. Nothing in it gives a tenant more than it had.
+pub static CONFIGURATION: &[NotYet<CapsuleConfigurationSpec>] = &[
+    NotYet {
+        field: "spec.nodeMetadata",
+        asked: |spec| some(spec.node_metadata.as_ref()),
+        neglect: Neglect::Lacks,
+        instead: "give tenants no rights to Nodes",
+    },
+    NotYet {
+        field: "spec.impersonation",
+        asked: |spec| some(spec.impersonation.as_ref()),
+        neglect: Neglect::Lacks,
+        instead: "nothing is replicated on behalf of others yet",
+    },
+    NotYet {
+        field: "spec.admission.mutating.webhooks",
+        asked: |spec| {
+            let admission = spec
+                .admission
+                .as_ref()
+                .and_then(|admission| admission.mutating.as_ref());
+            filled(
+                &admission
+                    .map(|mutating| mutating.webhooks.iter().map(|hook| &hook.hook.name).collect::<Vec<_>>())
+                    .unwrap_or_default(),
+            )
+        },
+        neglect: Neglect::Lacks,
+        instead: "the operator registers its own webhooks with the selectors that they need",
+    },
+    NotYet {
+        field: "spec.admission.validating.webhooks",
+        asked: |spec| {
+            let admission = spec
+                .admission
+                .as_ref()
+                .and_then(|admission| admission.validating.as_ref());
+            filled(
+                &admission
+                    .map(|validating| validating.webhooks.iter().map(|hook| &hook.name).collect::<Vec<_>>())
+                    .unwrap_or_default(),
+            )
+        },
+        neglect: Neglect::Lacks,
+        instead: "the operator registers its own webhooks with the selectors that they need",
+    },
+];
+
+/// Goes through a table: the first field that is asked for anew and must not be neglected is refused; all others that are asked
+/// for are warned about.
+///
+/// # Errors
+/// If a field is asked for that must not be neglected.
+pub fn check<K>(table: &[NotYet<K>], object: &K, old: Option<&K>) -> Result<Vec<String>, Denial> {
+    let mut warnings = Vec::new();
+    for row in table {
+        let asked = (row.asked)(object);
+        if asked.is_null() {
+            continue;
+        }
+        let is_new = old.is_none_or(|old| (row.asked)(old) != asked);
+        let message = format!(
+            "{}: known, but not acted upon by this version; {}",
+            row.field, row.instead
+        );
+        if row.neglect == Neglect::Weakens && is_new {
+            return Err(Denial::new(row.field, "NotYet", message));
+        }
+        warnings.push(message);
+    }
+    Ok(warnings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::tenant;
+    use rstest::rstest;
+
+    fn asking(spec: &Value) -> Tenant {
+        tenant("oil").with(spec.clone()).build()
+    }
+
+    #[rstest]
+    #[case(json!({"priorityClasses": {"allowed": ["low"]}}), Some("spec.priorityClasses"))]
+    #[case(json!({"runtimeClasses": {}}), Some("spec.runtimeClasses"))]
+    #[case(json!({"deviceClasses": {}}), Some("spec.deviceClasses"))]
+    #[case(json!({"gatewayOptions": {"allowedClasses": {}}}), Some("spec.gatewayOptions.allowedClasses"))]
+    #[case(json!({"gatewayOptions": {}}), None)]
+    #[case(json!({"ingressOptions": {"hostnameCollisionScope": "Tenant"}}), Some("spec.ingressOptions.hostnameCollisionScope"))]
+    #[case(json!({"ingressOptions": {"hostnameCollisionScope": "Disabled"}}), None)]
+    #[case(json!({"serviceOptions": {"allowedServices": {"nodePort": false}}}), Some("spec.serviceOptions.allowedServices"))]
+    #[case(json!({"serviceOptions": {"allowedServices": {}}}), None)]
+    #[case(json!({"serviceOptions": {"externalIPs": {"allowed": []}}}), Some("spec.serviceOptions.externalIPs"))]
+    #[case(json!({"serviceOptions": {"forbiddenLabels": {}}}), Some("spec.serviceOptions.forbiddenLabels"))]
+    #[case(json!({"serviceOptions": {"forbiddenAnnotations": {}}}), Some("spec.serviceOptions.forbiddenAnnotations"))]
+    #[case(json!({"containerRegistries": {}}), Some("spec.containerRegistries"))]
+    #[case(json!({"imagePullPolicies": ["Always"]}), Some("spec.imagePullPolicies"))]
+    #[case(json!({"rules": [{"enforce": {}}]}), Some("spec.rules[].enforce"))]
+    #[case(json!({"rules": [{"quota": [{"name": "a"}]}]}), Some("spec.rules[].quota"))]
+    #[case(json!({"rules": [{"permissions": {"bindings": []}}]}), None)]
+    fn what_would_weaken_a_tenant_is_refused(#[case] spec: Value, #[case] field: Option<&str>) {
+        let asking = asking(&spec);
+        assert_eq!(
+            check(TENANT, &asking, None).err().map(|denial| denial.field).as_deref(),
+            field
+        );
+        // And can stay where it is already.
+        let warnings = check(TENANT, &asking, Some(&asking)).unwrap();
+        assert_eq!(warnings.len(), usize::from(field.is_some()));
+    }
+
+    #[rstest]
+    #[case(json!({"rules": [{"permissions": {"promotions": [{}]}}]}), "spec.rules[].permissions.promotions")]
+    #[case(json!({"permissions": {"matchOwners": [{}]}}), "spec.permissions.matchOwners")]
+    #[case(json!({"owners": [{"kind": "User", "name": "a", "proxySettings": [{"kind": "Nodes", "operations": []}]}]}), "spec.owners[].proxySettings")]
+    #[case(json!({"serviceOptions": {"additionalMetadata": {}}}), "spec.serviceOptions.additionalMetadata")]
+    #[case(json!({"podOptions": {"additionalMetadata": {}}}), "spec.podOptions.additionalMetadata")]
+    fn what_is_merely_missing_is_warned_about(#[case] spec: Value, #[case] field: &str) {
+        let warnings = check(TENANT, &asking(&spec), None).unwrap();
+        assert_eq!(warnings.len(), 1);
+        assert!(warnings[0].starts_with(field), "{}", warnings[0]);
+    }
+
+    #[test]
+    fn quotas_by_annotation_are_refused() {
+        let asking = tenant("oil")
+            .annotation("quota.resources.capsule.clastix.io/foos.example.com_v1", "3")
+            .build();
+        assert_eq!(
+            check(TENANT, &asking, None).unwrap_err().field,
+            "metadata.annotations[quota.resources.capsule.clastix.io/*]"
+        );
+    }
+
+    #[test]
+    fn a_tenant_with_the_fields_that_work_passes_without_a_word() {
+        let asking = asking(&json!({
+            "owners": [{"kind": "User", "name": "alice"}],
+            "forceTenantPrefix": true,
+            "namespaceOptions": {"quota": 10},
+            "ingressOptions": {"allowedClasses": {"allowed": ["nginx"]}, "allowedHostnames": {"allowed": ["a"]}},
+            "storageClasses": {"allowed": ["standard"]},
+            "resourceQuotas": {"scope": "Tenant", "items": [{"hard": {"pods": "20"}}]},
+            "limitRanges": {"items": []},
+            "networkPolicies": {"items": [{"podSelector": {}}]},
+            "nodeSelector": {"a": "b"},
+            "data": {"any": "thing"},
+        }));
+        assert_eq!(check(TENANT, &asking, None), Ok(vec![]));
+    }
+
+    #[test]
+    fn the_configuration_is_warned_about() {
+        let spec: CapsuleConfigurationSpec = serde_json::from_value(json!({
+            "nodeMetadata": {}, "impersonation": {},
+            "admission": {"mutating": {"client": {"url": "https://a"}, "webhooks": [
+                {"name": "a.b.c", "path": "/a", "sideEffects": "None", "admissionReviewVersions": ["v1"]},
+            ]}},
+        }))
+        .unwrap();
+        assert_eq!(check(CONFIGURATION, &spec, None).unwrap().len(), 3);
+        assert_eq!(
+            check(CONFIGURATION, &CapsuleConfigurationSpec::default(), None),
+            Ok(vec![])
+        );
+    }
+}

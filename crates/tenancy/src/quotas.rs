@@ -1,0 +1,350 @@
+//! What each namespace of a tenant may use.
+//!
+//! A quota of scope `Namespace` is copied. One of scope `Tenant` is a budget that the namespaces share: each copy allows what
+//! its namespace uses already and whatever the tenant has left, so any one of them may take all that remains. The copies
+//! therefore add up to more than the budget on purpose, and two namespaces that take at the same moment may overshoot it
+//! until the next balance; exactness is admission's part.
+//!
+//! A new copy starts with what is left, not with nothing to say: a quota without limits would let the first pods of a
+//! namespace pass uncounted.
+
+use std::collections::BTreeMap;
+
+use api::capsule::{
+    names,
+    v1beta2::{QuotaScope, Tenant},
+};
+use k8s_openapi::{
+    api::core::v1::{ResourceQuota, ResourceQuotaSpec},
+    apimachinery::pkg::api::resource::Quantity as Wire,
+};
+use md5::{Digest, Md5};
+
+use crate::{
+    quantity::{InvalidQuantity, Quantity},
+    replicas,
+};
+
+/// Longest name of an annotation.
+const ANNOTATION_LENGTH: usize = 63;
+
+/// A quota that cannot be balanced.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("failed to read spec.resourceQuotas.items[{index}].hard[{resource}]")]
+pub struct Unbalanced {
+    /// Place of the item.
+    pub index: usize,
+    /// The resource.
+    pub resource: String,
+    /// What is wrong with the amount.
+    #[source]
+    pub source: InvalidQuantity,
+}
+
+/// What one namespace uses: `status.used` of its copies, by the item's place.
+pub type Used<'a> = BTreeMap<usize, &'a BTreeMap<String, Wire>>;
+
+/// The quotas of all namespaces of the tenant: for each namespace, in the order given, one copy per item.
+///
+/// All namespaces that hold a copy have to be given, also those that are going away: what they use counts until it is gone.
+///
+/// # Errors
+/// If an amount of the tenant's is not a quantity. Amounts in use that are not are taken as nothing; they come from the
+/// API server, which writes no others.
+pub fn resource_quotas<'a>(
+    tenant: &Tenant,
+    namespaces: &[(&'a str, Used<'_>)],
+) -> Result<Vec<(&'a str, Vec<ResourceQuota>)>, Unbalanced> {
+    let mut copies: Vec<(&str, Vec<ResourceQuota>)> = namespaces.iter().map(|(name, _)| (*name, Vec::new())).collect();
+    let Some(quotas) = &tenant.spec.resource_quotas else {
+        return Ok(copies);
+    };
+    for (index, item) in quotas.items.iter().enumerate() {
+        if quotas.scope == QuotaScope::Namespace {
+            for (name, of_namespace) in &mut copies {
+                of_namespace.push(replicas::resource_quota(
+                    tenant,
+                    name,
+                    index,
+                    item.clone(),
+                    BTreeMap::new(),
+                ));
+            }
+            continue;
+        }
+        let limits = limits(index, item)?;
+        let used: Vec<BTreeMap<&str, Quantity>> = namespaces
+            .iter()
+            .map(|(_, used)| amounts(used.get(&index).copied()))
+            .collect();
+        let balance = Balance::new(&limits, &used);
+        let annotations = balance.annotations();
+        for ((name, of_namespace), used) in copies.iter_mut().zip(&used) {
+            let spec = ResourceQuotaSpec {
+                hard: Some(balance.hard(used)),
+                ..item.clone()
+            };
+            of_namespace.push(replicas::resource_quota(tenant, name, index, spec, annotations.clone()));
+        }
+    }
+    Ok(copies)
+}
+
+/// One budget: what may be used in all, and what is.
+struct Balance<'a> {
+    /// Limit and use of each resource.
+    totals: BTreeMap<&'a str, (Quantity, Quantity)>,
+}
+
+impl<'a> Balance<'a> {
+    fn new(limits: &BTreeMap<&'a str, Quantity>, used: &[BTreeMap<&str, Quantity>]) -> Self {
+        let totals = limits.iter().map(|(resource, limit)| {
+            let used = used
+                .iter()
+                .filter_map(|used| used.get(resource))
+                .fold(Quantity::ZERO, |sum, used| sum.plus(*used));
+            (*resource, (*limit, used))
+        });
+        Self {
+            totals: totals.collect(),
+        }
+    }
+
+    /// What one namespace may use, given what it uses: that and all that is left; or that, when nothing is left.
+    fn hard(&self, used: &BTreeMap<&str, Quantity>) -> BTreeMap<String, Wire> {
+        let hard = self.totals.iter().map(|(resource, (limit, total))| {
+            let own = used.get(resource).copied().unwrap_or_default();
+            let hard = if total >= limit {
+                own
+            } else {
+                limit.minus(*total).plus(own)
+            };
+            ((*resource).to_owned(), hard.to_wire())
+        });
+        hard.collect()
+    }
+
+    fn annotations(&self) -> BTreeMap<String, String> {
+        let annotations = self.totals.iter().flat_map(|(resource, (limit, total))| {
+            [
+                (
+                    annotation(names::QUOTA_HARD_ANNOTATION_PREFIX, resource),
+                    limit.to_string(),
+                ),
+                (
+                    annotation(names::QUOTA_USED_ANNOTATION_PREFIX, resource),
+                    total.to_string(),
+                ),
+            ]
+        });
+        annotations.collect()
+    }
+}
+
+fn limits(index: usize, item: &ResourceQuotaSpec) -> Result<BTreeMap<&str, Quantity>, Unbalanced> {
+    let limits = item.hard.iter().flatten().map(|(resource, limit)| {
+        let limit = Quantity::parse(limit).map_err(|source| Unbalanced {
+            index,
+            resource: resource.clone(),
+            source,
+        })?;
+        Ok((resource.as_str(), limit))
+    });
+    limits.collect()
+}
+
+fn amounts(used: Option<&BTreeMap<String, Wire>>) -> BTreeMap<&str, Quantity> {
+    let used = used.into_iter().flatten();
+    used.filter_map(|(resource, used)| Some((resource.as_str(), Quantity::parse(used).ok()?)))
+        .collect()
+}
+
+/// The annotation about a resource: its name may have no slash, and no more characters than fit.
+fn annotation(prefix: &str, resource: &str) -> String {
+    let resource = resource.replace('/', "_");
+    let kind = prefix.split_once('/').map_or(prefix, |(_, kind)| kind);
+    if kind.len() + resource.len() <= ANNOTATION_LENGTH {
+        return format!("{prefix}{resource}");
+    }
+    let hash = Md5::digest(resource.as_bytes());
+    let hash = hash
+        .iter()
+        .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+    format!("{prefix}{hash}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::tenant;
+    use kube::ResourceExt;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn wire(pairs: &[(&str, &str)]) -> BTreeMap<String, Wire> {
+        pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), Wire((*value).to_owned())))
+            .collect()
+    }
+
+    fn hard(quota: &ResourceQuota) -> Vec<(String, String)> {
+        let hard = quota.spec.as_ref().unwrap().hard.clone().unwrap();
+        hard.into_iter().map(|(key, value)| (key, value.0)).collect()
+    }
+
+    fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn each_namespace_may_use_what_it_has_and_all_that_is_left() {
+        let oil = tenant("oil")
+            .with(json!({"resourceQuotas": {"items": [{"hard": {"requests.cpu": "8", "limits.memory": "16Gi", "pods": "20"}}]}}))
+            .build();
+        let (one, two) = (
+            wire(&[("requests.cpu", "1500m"), ("limits.memory", "64Mi"), ("pods", "3")]),
+            wire(&[("requests.cpu", "500m"), ("pods", "0")]),
+        );
+        let quotas = resource_quotas(
+            &oil,
+            &[
+                ("oil-one", Used::from([(0, &one)])),
+                ("oil-two", Used::from([(0, &two)])),
+                ("oil-new", Used::new()),
+            ],
+        )
+        .unwrap();
+        // 8 - 2 = 6 and 16Gi - 64Mi = 16320Mi are left, and 17 pods.
+        assert_eq!(
+            hard(&quotas[0].1[0]),
+            pairs(&[("limits.memory", "16Gi"), ("pods", "20"), ("requests.cpu", "7500m")])
+        );
+        assert_eq!(
+            hard(&quotas[1].1[0]),
+            pairs(&[("limits.memory", "16320Mi"), ("pods", "17"), ("requests.cpu", "6500m")])
+        );
+        assert_eq!(
+            hard(&quotas[2].1[0]),
+            pairs(&[("limits.memory", "16320Mi"), ("pods", "17"), ("requests.cpu", "6")])
+        );
+        for (_, copies) in &quotas {
+            let annotations: Vec<_> = copies[0]
+                .annotations()
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.as_str()))
+                .collect();
+            assert_eq!(
+                annotations,
+                [
+                    ("quota.capsule.clastix.io/hard-limits.memory", "16Gi"),
+                    ("quota.capsule.clastix.io/hard-pods", "20"),
+                    ("quota.capsule.clastix.io/hard-requests.cpu", "8"),
+                    ("quota.capsule.clastix.io/used-limits.memory", "64Mi"),
+                    ("quota.capsule.clastix.io/used-pods", "3"),
+                    ("quota.capsule.clastix.io/used-requests.cpu", "2"),
+                ]
+            );
+        }
+    }
+
+    #[test]
+    fn when_nothing_is_left_each_namespace_keeps_what_it_uses() {
+        let oil = tenant("oil")
+            .with(json!({"resourceQuotas": {"items": [{"hard": {"pods": "5"}}]}}))
+            .build();
+        let (one, two) = (wire(&[("pods", "4")]), wire(&[("pods", "2")]));
+        let quotas = resource_quotas(
+            &oil,
+            &[
+                ("a", Used::from([(0, &one)])),
+                ("b", Used::from([(0, &two)])),
+                ("c", Used::new()),
+            ],
+        )
+        .unwrap();
+        let pods: Vec<_> = quotas.iter().map(|(_, copies)| hard(&copies[0])[0].1.clone()).collect();
+        assert_eq!(pods, ["4", "2", "0"]);
+    }
+
+    #[test]
+    fn in_namespace_scope_the_item_is_copied_as_it_is() {
+        let oil = tenant("oil")
+            .with(json!({"resourceQuotas": {"scope": "Namespace", "items": [
+                {"hard": {"pods": "5"}, "scopes": ["Terminating"]}, {"hard": {"services": "1"}},
+            ]}}))
+            .build();
+        let used = wire(&[("pods", "4")]);
+        let quotas = resource_quotas(&oil, &[("a", Used::from([(0, &used)])), ("b", Used::new())]).unwrap();
+        assert_eq!(
+            serde_json::to_value(&quotas[1].1[0]).unwrap(),
+            json!({
+                "apiVersion": "v1",
+                "kind": "ResourceQuota",
+                "metadata": {
+                    "name": "capsule-oil-0",
+                    "namespace": "b",
+                    "labels": {
+                        "capsule.clastix.io/resource-quota": "0",
+                        "projectcapsule.dev/managed-by": "controller",
+                        "projectcapsule.dev/tenant": "oil",
+                    },
+                    "ownerReferences": [{
+                        "apiVersion": "capsule.clastix.io/v1beta2", "kind": "Tenant", "name": "oil", "uid": "uid-of-oil",
+                        "controller": true, "blockOwnerDeletion": true,
+                    }],
+                },
+                "spec": {"hard": {"pods": "5"}, "scopes": ["Terminating"]},
+            })
+        );
+        assert_eq!(quotas[0].1[1].name_any(), "capsule-oil-1");
+    }
+
+    #[test]
+    fn an_amount_that_is_none_is_an_error_that_says_where() {
+        let oil = tenant("oil")
+            .with(json!({"resourceQuotas": {"items": [{"hard": {"pods": "many"}}]}}))
+            .build();
+        let error = resource_quotas(&oil, &[("a", Used::new())]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "failed to read spec.resourceQuotas.items[0].hard[pods]"
+        );
+        assert!(error.source.to_string().starts_with("\"many\" is not a quantity"));
+    }
+
+    #[test]
+    fn annotations_fit_whatever_the_resource_is_called() {
+        let prefix = names::QUOTA_USED_ANNOTATION_PREFIX;
+        assert_eq!(
+            annotation(prefix, "count/jobs.batch"),
+            "quota.capsule.clastix.io/used-count_jobs.batch"
+        );
+        let long = "gold.storageclass.storage.k8s.io/persistentvolumeclaims-of-this-team";
+        // md5 of the name with `_` for `/`.
+        assert_eq!(
+            annotation(prefix, long),
+            "quota.capsule.clastix.io/used-953965e69856ac5015230b2b93e4a1a2"
+        );
+    }
+
+    proptest! {
+        /// Whatever is in use: nobody is cut below its use, and one namespace alone cannot exceed the budget.
+        #[test]
+        fn no_namespace_may_exceed_what_is_left(limit in 0_u32..100, used in prop::collection::vec(0_u32..60, 1..6)) {
+            let oil = tenant("oil").with(json!({"resourceQuotas": {"items": [{"hard": {"pods": limit.to_string()}}]}})).build();
+            let used: Vec<_> = used.iter().map(|used| (*used, wire(&[("pods", &used.to_string())]))).collect();
+            let namespaces: Vec<_> = used.iter().map(|(_, used)| ("n", Used::from([(0, used)]))).collect();
+            let total: u32 = used.iter().map(|(used, _)| used).sum();
+            let quotas = resource_quotas(&oil, &namespaces).unwrap();
+            for ((own, _), (_, copies)) in used.iter().zip(&quotas) {
+                let hard: u32 = hard(&copies[0])[0].1.parse().unwrap_or(u32::MAX);
+                prop_assert!(hard >= *own);
+                prop_assert!(total - own + hard <= total.max(limit));
+            }
+        }
+    }
+}
