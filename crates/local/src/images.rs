@@ -1,0 +1,251 @@
+//! The images that a cluster on this machine needs, as a directory of docker-archives.
+//!
+//! Images keep their upstream names: a manifest that works elsewhere works here. Each image is written once per content
+//! and kept in the cache; a set of them is a directory of hard links whose name is the hash of all, so that a set is never
+//! changed under somebody who reads it.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::error::{Error, Result};
+use crate::image::Image;
+use crate::programs::{PAUSE_VERSION, Programs, cache_directory, find_in_path, hex};
+use crate::progress::{Outcome, Progress};
+
+/// What nobody asked for during this time may go, but for the newest few.
+const KEEP_FOR: Duration = Duration::from_hours(1);
+const KEEP_NEWEST: usize = 3;
+/// What is written when the cache is empty, on two cores.
+const EXPECTED: Duration = Duration::from_secs(4);
+
+/// A set of images in a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Images {
+    pub directory: PathBuf,
+    /// `repository:tag` of each.
+    pub references: Vec<String>,
+}
+
+/// Kubernetes' own images, DNS, a store, a shell to try things with, and ours with the given tag.
+pub fn standard(programs: &Programs, cotenant: &Path, tag: &str) -> Result<Vec<Image>> {
+    let mut images = upstream(programs)?;
+    images.push(
+        Image::builder("docker.io/cotenant/cotenant", tag)
+            .program(cotenant, "/usr/local/bin/cotenant")?
+            .entrypoint("/usr/local/bin/cotenant")
+            .user("65532:65532"),
+    );
+    Ok(images)
+}
+
+/// [`standard`] without ours.
+pub fn upstream(programs: &Programs) -> Result<Vec<Image>> {
+    let kubernetes = programs.kubernetes_version()?;
+    let mut images = Vec::new();
+    for name in ["kube-apiserver", "kube-controller-manager", "kube-scheduler"] {
+        // The pod's command is the bare name.
+        images.push(
+            Image::builder(format!("registry.k8s.io/{name}"), &kubernetes)
+                .file(programs.path(name), &format!("/usr/local/bin/{name}"))
+                .entrypoint(format!("/usr/local/bin/{name}")),
+        );
+    }
+    images.push(kube_proxy(programs, &kubernetes)?);
+    images.push(
+        Image::builder(
+            "registry.k8s.io/coredns/coredns",
+            format!("v{}", programs.coredns_version()?),
+        )
+        .file(programs.path("coredns"), "/coredns")
+        .entrypoint("/coredns"),
+    );
+    images.push(
+        Image::builder("registry.k8s.io/etcd", format!("{}-0", programs.etcd_version()?))
+            .file(programs.path("etcd"), "/usr/local/bin/etcd")
+            .file(programs.path("etcdctl"), "/usr/local/bin/etcdctl")
+            .command("etcd"),
+    );
+    images.push(
+        Image::builder("registry.k8s.io/pause", PAUSE_VERSION)
+            .file(programs.path("pause"), "/pause")
+            .entrypoint("/pause")
+            .user("65535:65535"),
+    );
+    images.push(busybox()?);
+    Ok(images)
+}
+
+/// kube-proxy with what it calls: nft, the nft variants of iptables with their extensions, conntrack, ip.
+fn kube_proxy(programs: &Programs, version: &str) -> Result<Image> {
+    let mut image = Image::builder("registry.k8s.io/kube-proxy", version)
+        .file(programs.path("kube-proxy"), "/usr/local/bin/kube-proxy")
+        .entrypoint("/usr/local/bin/kube-proxy");
+    for name in ["nft", "conntrack", "ip", "xtables-nft-multi"] {
+        image = image.program(&host_program(name)?, &format!("/usr/sbin/{name}"))?;
+    }
+    for family in ["iptables", "ip6tables"] {
+        for suffix in ["", "-save", "-restore"] {
+            for flavour in ["", "-nft"] {
+                image = image.symlink(&format!("/usr/sbin/{family}{flavour}{suffix}"), "xtables-nft-multi");
+            }
+        }
+    }
+    let multiarch = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+    let extensions = PathBuf::from(multiarch).join("xtables");
+    image = image.tree(&extensions)?;
+    // All extensions are linked with the same few libraries; one that is not is caught by the first that is.
+    for entry in fs::read_dir(&extensions).map_err(Error::file("list", &extensions))? {
+        let path = entry.map_err(Error::file("list", &extensions))?.path();
+        if path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with("libxt_conntrack"))
+        {
+            image = image.with_shared_libraries(&path)?;
+        }
+    }
+    Ok(image.text(
+        "/etc/protocols",
+        "ip 0 IP\nicmp 1 ICMP\ntcp 6 TCP\nudp 17 UDP\nipv6-icmp 58 IPv6-ICMP\nsctp 132 SCTP\n",
+    ))
+}
+
+/// Debian's busybox under all its names. Not the static one: that crashes where it looks up a host.
+fn busybox() -> Result<Image> {
+    let program = host_program("busybox")?;
+    let output = std::process::Command::new(&program)
+        .arg("--list")
+        .output()
+        .map_err(Error::spawn("busybox"))?;
+    let names = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut image = Image::builder("docker.io/library/busybox", "1.36")
+        .program(&program, "/bin/busybox")?
+        .command("sh");
+    for name in names
+        .lines()
+        .filter(|name| !name.is_empty() && *name != "busybox" && !name.contains('/'))
+    {
+        image = image.symlink(&format!("/bin/{name}"), "busybox");
+    }
+    Ok(image)
+}
+
+fn host_program(name: &str) -> Result<PathBuf> {
+    find_in_path(name)
+        .or_else(|| {
+            let sbin = Path::new("/usr/sbin").join(name);
+            sbin.is_file().then_some(sbin)
+        })
+        .ok_or_else(|| Error::MissingProgram {
+            name: name.to_owned(),
+            directory: PathBuf::from("PATH"),
+            advice: "it goes into an image; `cotenant up` installs the Debian package that has it",
+        })
+}
+
+/// The directory that holds exactly these images, written now as far as they are not in the cache.
+pub fn ensure(images: &[Image], progress: &dyn Progress) -> Result<Images> {
+    let step = "make the images";
+    progress.begin(step, Some(EXPECTED));
+    let result = Store {
+        root: cache_directory()?.join("images"),
+    }
+    .ensure(images, &mut |text| progress.note(step, text));
+    progress.end(
+        step,
+        match &result {
+            Ok((_, false)) => Outcome::Kept,
+            Ok((_, true)) => Outcome::Done,
+            Err(_) => Outcome::Failed,
+        },
+    );
+    result.map(|(images, _)| images)
+}
+
+struct Store {
+    root: PathBuf,
+}
+
+impl Store {
+    /// Also says whether anything was written.
+    fn ensure(&self, images: &[Image], note: &mut dyn FnMut(&str)) -> Result<(Images, bool)> {
+        fs::create_dir_all(&self.root).map_err(Error::file("create directory", &self.root))?;
+        let lock = self.root.join("lock");
+        let lock = File::options()
+            .create(true)
+            .append(true)
+            .open(&lock)
+            .map_err(Error::file("open the lock", &lock))?;
+        lock.lock().map_err(Error::file("lock", self.root.join("lock")))?;
+
+        let mut members = Vec::new();
+        for image in images {
+            let (reference, fingerprint) = (image.reference(), image.fingerprint()?);
+            let stem = reference.replace('/', "_").replace(':', "@");
+            members.push((
+                image,
+                reference,
+                format!("{stem}.tar"),
+                self.root.join(format!("{stem}-{fingerprint}.tar")),
+            ));
+        }
+        let mut all = Sha256::new();
+        for (_, _, _, path) in &members {
+            all.update(path.as_os_str().as_encoded_bytes());
+            all.update([0]);
+        }
+        let directory = self.root.join(format!("set-{}", hex(&all.finalize()[..8])));
+        let references = members.iter().map(|(_, reference, _, _)| reference.clone()).collect();
+        let complete = directory.is_dir();
+        if !complete {
+            let partial = tempfile::Builder::new()
+                .prefix(".partial-")
+                .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
+                .tempdir_in(&self.root)
+                .map_err(Error::file("create a directory in", &self.root))?;
+            for (image, reference, name, path) in &members {
+                if !path.is_file() {
+                    note(reference);
+                    image.write(path)?;
+                }
+                touch(path);
+                fs::hard_link(path, partial.path().join(name)).map_err(Error::file("link", path))?;
+            }
+            fs::rename(partial.keep(), &directory).map_err(Error::file("move into place", &directory))?;
+        }
+        touch(&directory);
+        self.prune();
+        Ok((Images { directory, references }, !complete))
+    }
+
+    /// Removes sets and images that have not been asked for lately. A failure leaves a file too many, no more.
+    fn prune(&self) {
+        let mut groups = std::collections::BTreeMap::<String, Vec<(SystemTime, PathBuf)>>::new();
+        for entry in fs::read_dir(&self.root).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let used = entry.metadata().and_then(|metadata| metadata.modified());
+            if let (Some((stem, _)), Ok(used)) = (name.rsplit_once('-'), used) {
+                groups.entry(stem.to_owned()).or_default().push((used, entry.path()));
+            }
+        }
+        for group in groups.values_mut() {
+            group.sort_by_key(|(used, _)| std::cmp::Reverse(*used));
+            for (used, path) in group.iter().skip(KEEP_NEWEST) {
+                if used.elapsed().is_ok_and(|age| age > KEEP_FOR) {
+                    let _ = if path.is_dir() {
+                        fs::remove_dir_all(path)
+                    } else {
+                        fs::remove_file(path)
+                    };
+                }
+            }
+        }
+    }
+}
+
+/// Marks a file as used now. Only pruning reads it.
+fn touch(path: &Path) {
+    let _ = File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
+}

@@ -1,0 +1,36 @@
+//! Real Kubernetes for tests. A dev-dependency only; nothing that ships may use it.
+//!
+//! There is no mock API server in this repository: a test that needs an API server gets upstream's, a few seconds after
+//! asking, shared by all tests of one test binary and gone with it. Tests keep out of each other's way by name, see
+//! [`unique`].
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test bed that cannot start is a failed test, and says why"
+)]
+
+mod api_server;
+mod cluster;
+mod etcd;
+
+pub use api_server::ApiServer;
+pub use cluster::Cluster;
+pub use etcd::EtcdFixture;
+
+/// A name that no other test uses, valid wherever Kubernetes wants a DNS label: `<prefix>-<six letters and digits>`,
+/// the prefix cut so that 40 characters are not exceeded and suffixes still fit.
+pub fn unique(prefix: &str) -> String {
+    use std::hash::{BuildHasher as _, Hasher as _};
+    const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+    let mut number = std::hash::RandomState::new().build_hasher().finish();
+    let suffix: String = (0..6)
+        .map(|_| {
+            let base = ALPHABET.len() as u64;
+            let letter = ALPHABET[usize::try_from(number % base).unwrap_or(0)];
+            number /= base;
+            char::from(letter)
+        })
+        .collect();
+    let prefix: String = prefix.chars().take(33).collect();
+    format!("{}-{suffix}", prefix.trim_end_matches('-'))
+}
