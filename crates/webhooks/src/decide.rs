@@ -1,0 +1,110 @@
+//! From a request to a decision: decoding, the rule's own function, and what comes out of it.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use tenancy::denial::{Decision, Denial};
+use tenancy::index::KnownTenant;
+
+use crate::facts::Facts;
+use crate::patch;
+use crate::review::Request;
+use crate::view::View;
+
+/// A rule's function with its object type hidden, so that rules of all kinds fit one table.
+pub type Decide = fn(&Question<'_>) -> Verdict;
+
+/// One request, with everything that the decision may look at.
+pub struct Question<'a> {
+    pub request: &'a Request,
+    pub view: &'a View,
+    pub facts: &'a Facts,
+}
+
+/// What one rule sees.
+pub struct Input<'a, K> {
+    /// `None` on delete.
+    pub object: Option<&'a K>,
+    /// `None` on create.
+    pub old: Option<&'a K>,
+    pub request: &'a Request,
+    pub view: &'a View,
+    pub facts: &'a Facts,
+}
+
+impl<K> Input<'_, K> {
+    /// The tenant of the request's namespace. `None` if the namespace belongs to nobody.
+    ///
+    /// # Errors
+    /// If the namespace does not say clearly whose it is: what is in it cannot be judged then.
+    pub fn tenant(&self) -> Result<Option<Arc<KnownTenant>>, Denial> {
+        self.view
+            .known
+            .tenant_of(self.request.namespace.as_deref().unwrap_or_default())
+    }
+}
+
+/// What goes back, whatever the kind was.
+#[derive(Debug)]
+pub enum Verdict {
+    Allow {
+        warnings: Vec<String>,
+    },
+    Patch {
+        patch: json_patch::Patch,
+        warnings: Vec<String>,
+    },
+    Deny(Denial),
+}
+
+/// Decodes the request's objects as `K` and asks the rule.
+pub fn typed<K: DeserializeOwned + Serialize>(
+    question: &Question<'_>,
+    rule: impl FnOnce(&Input<'_, K>) -> Decision<K>,
+) -> Verdict {
+    let decoded = (
+        decode::<K>(question.request.object.as_deref()),
+        decode::<K>(question.request.old_object.as_deref()),
+    );
+    let (object, old) = match decoded {
+        (Ok(object), Ok(old)) => (object, old),
+        (Err(error), _) | (_, Err(error)) => return Verdict::Deny(unreadable(question.request, &error)),
+    };
+    let input = Input {
+        object: object.as_ref(),
+        old: old.as_ref(),
+        request: question.request,
+        view: question.view,
+        facts: question.facts,
+    };
+    match rule(&input) {
+        Decision::Allow => Verdict::Allow { warnings: Vec::new() },
+        Decision::Warn(warnings) => Verdict::Allow { warnings },
+        Decision::Deny(denial) => Verdict::Deny(denial),
+        Decision::Change(changed, warnings) => {
+            match patch::between(question.request.object.as_deref(), object.as_ref(), &changed) {
+                Ok(patch) => Verdict::Patch { patch, warnings },
+                Err(error) => Verdict::Deny(unreadable(question.request, &error)),
+            }
+        }
+    }
+}
+
+fn decode<K: DeserializeOwned>(raw: Option<&RawValue>) -> Result<Option<K>, serde_json::Error> {
+    match raw.map(RawValue::get) {
+        None | Some("null") => Ok(None),
+        Some(json) => serde_json::from_str(json).map(Some),
+    }
+}
+
+/// An object that we cannot read is refused: what we do not understand we cannot vouch for.
+fn unreadable(request: &Request, error: &serde_json::Error) -> Denial {
+    Denial::new(
+        "",
+        "Unreadable",
+        format!("failed to read the {} {:?}: {error}", request.kind.kind, request.name),
+    )
+    .with_code(400)
+}

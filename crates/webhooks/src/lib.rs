@@ -1,0 +1,223 @@
+//! Admission: what tenants may write, decided while they write it.
+//!
+//! Every replica serves; the leader keeps the webhook configurations and policies in the API server. One request goes through
+//! [`server`] (TLS, limits), [`router`] (which rule), [`facts`] (what the stores may not know yet), the rule's own pure
+//! function ([`rules`], which ask `tenancy`) and [`patch`] (the smallest change). All rules are rows of [`rules::RULES`].
+//!
+//! What happens when we are away is part of each row, and of [`policies`]: the hard rules are also in the API server.
+
+pub mod configurations;
+pub mod decide;
+pub mod facts;
+mod follow;
+pub mod keeper;
+pub mod metrics;
+mod patch;
+pub mod policies;
+pub mod reservations;
+pub mod review;
+pub mod router;
+pub mod rule;
+pub mod rules;
+pub mod server;
+pub mod settings;
+pub mod tls;
+pub mod view;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use kube::Client;
+use runtime::Shutdown;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use keeper::Desired;
+use metrics::Metrics;
+use router::Router;
+use rules::RULES;
+use server::Limits;
+use settings::Identity;
+use tls::Publication;
+use tls::material::Material;
+use view::{ControlPlanes, NamespaceTenants, Source};
+
+/// What the server works with. The watches are shared with the controllers of the process.
+pub struct Context {
+    pub client: Client,
+    pub identity: Identity,
+    /// `Some` if the component [`rule::Component::NamespaceTenants`] is on.
+    pub namespace_tenants: Option<NamespaceTenants>,
+    /// `Some` if the component [`rule::Component::ControlPlanes`] is on.
+    pub control_planes: Option<ControlPlanes>,
+    pub registry: runtime::metrics::Registry,
+    pub shutdown: Shutdown,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("failed to serve webhooks")]
+    Serve(#[source] server::Error),
+}
+
+/// The admission server, ready to be served. Cheap to clone.
+#[derive(Clone)]
+pub struct Webhooks {
+    client: Client,
+    source: Source,
+    router: Arc<Router>,
+    certificate: tls::Certificate,
+    desired: watch::Receiver<Option<Arc<Desired>>>,
+    publication: watch::Receiver<Option<Publication>>,
+    shutdown: Shutdown,
+}
+
+impl Webhooks {
+    /// Starts to keep the certificate, to follow the configuration and to observe what is published. Must be called inside
+    /// a tokio runtime.
+    pub fn start(context: Context) -> Self {
+        let Context {
+            client,
+            identity,
+            namespace_tenants,
+            control_planes,
+            registry,
+            shutdown,
+        } = context;
+        let metrics = Metrics::default();
+        metrics.register(&registry);
+        let source = Source::new(&client, &identity, namespace_tenants, control_planes);
+
+        // A place that is guessed before the configuration is known would leave a Secret behind.
+        let (place, places) = watch::channel(None);
+        let (publication, published) = watch::channel(None);
+        let (desired, wanted) = watch::channel(None);
+        let certificate = tls::keep(client.clone(), places, published.clone(), shutdown.clone());
+        tokio::spawn(settle(
+            source.clone(),
+            identity.clone(),
+            certificate.material.clone(),
+            place,
+            desired,
+            shutdown.clone(),
+        ));
+        tokio::spawn({
+            let (client, wanted, shutdown) = (client.clone(), wanted.clone(), shutdown.clone());
+            async move { keeper::observe(client, wanted, publication, &shutdown).await }
+        });
+
+        let rules = RULES
+            .iter()
+            .filter(|rule| identity.components.contains(&rule.component));
+        let router = Arc::new(Router::new(rules, source.clone(), metrics));
+        Self {
+            client,
+            source,
+            router,
+            certificate,
+            desired: wanted,
+            publication: published,
+            shutdown,
+        }
+    }
+
+    /// Serves on this address until the shutdown. Every replica does.
+    pub async fn serve(&self, address: SocketAddr) -> Result<(), Error> {
+        let listener = server::bind(address).await.map_err(Error::Serve)?;
+        self.serve_on(listener).await
+    }
+
+    /// The same on a socket that is open already.
+    pub async fn serve_on(&self, listener: TcpListener) -> Result<(), Error> {
+        let (certificate, router) = (self.certificate.resolver.clone(), self.router.clone());
+        server::serve(listener, certificate, router, Limits::default(), self.shutdown.clone())
+            .await
+            .map_err(Error::Serve)
+    }
+
+    /// Keeps the webhook configurations and policies until this shutdown (of a leadership, or of the process).
+    pub async fn keep_configurations(&self, shutdown: &Shutdown) {
+        keeper::keep(self.client.clone(), self.desired.clone(), shutdown).await;
+    }
+
+    /// Why this replica should not be asked yet; `Ok` when it should: it knows the cluster's state, and API servers trust
+    /// its certificate.
+    pub fn ready(&self) -> Result<(), NotReady> {
+        if !self.source.is_ready() {
+            return Err(NotReady::Lists);
+        }
+        let Some(material) = self.certificate.material.borrow().clone() else {
+            return Err(NotReady::Certificate);
+        };
+        match self.publication.borrow().as_ref() {
+            None => Err(NotReady::Configurations),
+            Some(published) if !material.chains_to(&published.bundle) => Err(NotReady::Trust),
+            Some(_) => Ok(()),
+        }
+    }
+}
+
+/// What a replica waits for before it should be asked, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotReady {
+    #[error("the first lists from the API server")]
+    Lists,
+    #[error("the serving certificate")]
+    Certificate,
+    #[error("webhook configurations that are in place and agree in the authorities they trust")]
+    Configurations,
+    #[error("webhook configurations that trust the serving certificate")]
+    Trust,
+}
+
+impl NotReady {
+    pub const ALL: [Self; 4] = [Self::Lists, Self::Certificate, Self::Configurations, Self::Trust];
+}
+
+/// Follows the CapsuleConfiguration and the certificate, and says what follows from them.
+async fn settle(
+    source: Source,
+    identity: Identity,
+    mut material: watch::Receiver<Option<Arc<Material>>>,
+    place: watch::Sender<Option<tls::Place>>,
+    desired: watch::Sender<Option<Arc<Desired>>>,
+    shutdown: Shutdown,
+) {
+    let mut configurations = match &source.namespace_tenants {
+        Some(watches) => watches.configurations.changes().map(drop).boxed(),
+        None => futures::stream::pending().boxed(),
+    };
+    loop {
+        // Before the first list, "there is no configuration" would be a guess that is written down.
+        let is_ready = source.is_ready();
+        if is_ready {
+            let configuration = source.configured();
+            place.send_if_modified(|current| {
+                replaced(current, Some(settings::place(&identity, configuration.as_deref())))
+            });
+            if let Some(material) = material.borrow_and_update().clone() {
+                let next = settings::desired(RULES, &identity, configuration.as_deref(), &material.bundle);
+                desired.send_if_modified(|current| {
+                    let changed = current.as_deref() != Some(&next);
+                    if changed {
+                        *current = Some(Arc::new(next));
+                    }
+                    changed
+                });
+            }
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = source.ready(), if !is_ready => {}
+            changed = material.changed() => if changed.is_err() { return },
+            changed = configurations.next() => if changed.is_none() { return },
+        }
+    }
+}
+
+fn replaced<T: PartialEq>(current: &mut T, next: T) -> bool {
+    let changed = *current != next;
+    *current = next;
+    changed
+}

@@ -1,0 +1,322 @@
+//! What an API server sends and expects back: `AdmissionReview` of `admission.k8s.io`, v1 and v1beta1.
+//!
+//! The two versions have the same fields; the answer repeats the version of the question. The types are ours and not
+//! those of a client library because the objects inside stay undecoded (`RawValue`) until a rule asks for its own type:
+//! a request that no rule looks into is never parsed twice, and an object that does not decode is that rule's denial
+//! instead of a broken connection.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::authentication::v1::UserInfo;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tenancy::denial::Denial;
+
+/// Group of the review, whatever its version.
+const GROUP: &str = "admission.k8s.io/";
+
+/// The question, as it arrives.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Review {
+    pub api_version: String,
+    pub kind: String,
+    pub request: Option<Request>,
+}
+
+/// One operation that the API server asks about.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Request {
+    /// Names this question; the answer repeats it.
+    pub uid: String,
+    /// The kind of `object` as sent to us (after conversion to a version that the hook names).
+    pub kind: GroupVersionKind,
+    /// The resource as sent to us.
+    pub resource: GroupVersionResource,
+    #[serde(default)]
+    pub sub_resource: Option<String>,
+    /// Empty for a create that lets the API server make up the name.
+    #[serde(default)]
+    pub name: String,
+    #[serde(default)]
+    pub namespace: Option<String>,
+    pub operation: Operation,
+    #[serde(default)]
+    pub user_info: UserInfo,
+    /// `None` on delete.
+    #[serde(default)]
+    pub object: Option<Box<RawValue>>,
+    /// `None` on create.
+    #[serde(default)]
+    pub old_object: Option<Box<RawValue>>,
+    #[serde(default)]
+    pub dry_run: Option<bool>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+pub struct GroupVersionKind {
+    pub group: String,
+    pub version: String,
+    pub kind: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+pub struct GroupVersionResource {
+    pub group: String,
+    pub version: String,
+    pub resource: String,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Operation {
+    Create,
+    Update,
+    Delete,
+    Connect,
+}
+
+impl Operation {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "CREATE",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
+        }
+    }
+}
+
+/// Why a body is not a question that can be answered.
+#[derive(Debug, thiserror::Error)]
+pub enum Malformed {
+    #[error("failed to read the body as an AdmissionReview: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error(
+        "failed to read the body: it is a {kind} of {api_version}, expected an AdmissionReview of admission.k8s.io/v1"
+    )]
+    OtherKind { api_version: String, kind: String },
+    #[error("failed to read the body: the AdmissionReview has no request")]
+    NoRequest,
+}
+
+/// Reads a body. Returns the version to answer in, and the request.
+pub fn parse(body: &[u8]) -> Result<(String, Request), Malformed> {
+    let review: Review = serde_json::from_slice(body)?;
+    let known = matches!(review.api_version.strip_prefix(GROUP), Some("v1" | "v1beta1"));
+    if !known || review.kind != "AdmissionReview" {
+        return Err(Malformed::OtherKind {
+            api_version: review.api_version,
+            kind: review.kind,
+        });
+    }
+    let request = review.request.ok_or(Malformed::NoRequest)?;
+    Ok((review.api_version, request))
+}
+
+/// The answer to one question.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Answer {
+    uid: String,
+    allowed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    audit_annotations: BTreeMap<&'static str, String>,
+}
+
+/// The part of `metav1.Status` that an answer carries.
+#[derive(Debug, Serialize)]
+struct Status {
+    code: u16,
+    reason: String,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<Details>,
+}
+
+#[derive(Debug, Serialize)]
+struct Details {
+    causes: Vec<Cause>,
+}
+
+#[derive(Debug, Serialize)]
+struct Cause {
+    reason: String,
+    message: String,
+    field: String,
+}
+
+/// One warning line may be this long: the API server cuts longer ones and drops all after 4096 bytes.
+const WARNING_BYTES: usize = 256;
+
+impl Answer {
+    pub fn allow(uid: String) -> Self {
+        Self {
+            uid,
+            allowed: true,
+            status: None,
+            patch: None,
+            patch_type: None,
+            warnings: Vec::new(),
+            audit_annotations: BTreeMap::new(),
+        }
+    }
+
+    /// Lets the request pass with these changes; no patch at all when there are none.
+    pub fn patched(uid: String, patch: &json_patch::Patch) -> Self {
+        use base64::Engine as _;
+        let mut answer = Self::allow(uid);
+        if !patch.0.is_empty() {
+            let json = serde_json::to_vec(patch).expect("a JSON patch serialises");
+            answer.patch = Some(base64::engine::general_purpose::STANDARD.encode(json));
+            answer.patch_type = Some("JSONPatch");
+        }
+        answer
+    }
+
+    /// Refuses with the sentence for the caller; the field and the word for programs travel in the status' details.
+    pub fn deny(uid: String, denial: &Denial) -> Self {
+        let field = denial.field.clone();
+        let details = (!field.is_empty()).then(|| Details {
+            causes: vec![Cause {
+                reason: denial.reason.to_string(),
+                message: denial.message.clone(),
+                field,
+            }],
+        });
+        let status = Status {
+            code: denial.code,
+            reason: reason_of(denial.code).to_owned(),
+            message: denial.message.clone(),
+            details,
+        };
+        let mut answer = Self::allow(uid);
+        answer.allowed = false;
+        answer.status = Some(status);
+        answer.audit_annotations.insert("reason", denial.reason.to_string());
+        answer
+    }
+
+    /// Refuses because we could not decide: the fault is ours, the caller may try again.
+    pub fn fail(uid: String, message: &str) -> Self {
+        let mut answer = Self::allow(uid);
+        answer.allowed = false;
+        answer.status = Some(Status {
+            code: 500,
+            reason: reason_of(500).to_owned(),
+            message: message.to_owned(),
+            details: None,
+        });
+        answer
+    }
+
+    #[must_use]
+    pub fn warn(mut self, warnings: Vec<String>) -> Self {
+        self.warnings = warnings
+            .into_iter()
+            .map(|text| shortened(text, WARNING_BYTES))
+            .collect();
+        self
+    }
+
+    pub fn is_allowed(&self) -> bool {
+        self.allowed
+    }
+
+    /// Wraps the answer into the review that goes back.
+    pub fn into_body(self, api_version: &str) -> Vec<u8> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Reply<'a> {
+            api_version: &'a str,
+            kind: &'a str,
+            response: Answer,
+        }
+        serde_json::to_vec(&Reply {
+            api_version,
+            kind: "AdmissionReview",
+            response: self,
+        })
+        .expect("an admission answer serialises")
+    }
+}
+
+/// The machine-readable reason that Kubernetes uses with a status code.
+fn reason_of(code: u16) -> &'static str {
+    match code {
+        400 => "BadRequest",
+        404 => "NotFound",
+        409 => "Conflict",
+        422 => "Invalid",
+        500.. => "InternalError",
+        _ => "Forbidden",
+    }
+}
+
+fn shortened(mut text: String, bytes: usize) -> String {
+    if text.len() > bytes {
+        let mut end = bytes - '…'.len_utf8();
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_versions_are_read_and_answered_in_kind() {
+        for version in ["admission.k8s.io/v1", "admission.k8s.io/v1beta1"] {
+            let body = format!(
+                r#"{{"apiVersion":"{version}","kind":"AdmissionReview","request":{{"uid":"7","kind":{{"group":"","version":"v1","kind":"Namespace"}},
+                "resource":{{"group":"","version":"v1","resource":"namespaces"}},"operation":"CREATE","userInfo":{{"username":"alice"}},
+                "object":{{"metadata":{{"name":"web"}}}},"oldObject":null,"dryRun":false,"options":{{}}}}}}"#
+            );
+            let (answered, request) = parse(body.as_bytes()).expect("a review");
+            assert_eq!(answered, version);
+            assert_eq!(request.operation, Operation::Create);
+            assert!(request.object.is_some());
+            assert!(request.old_object.is_none());
+            let reply: serde_json::Value =
+                serde_json::from_slice(&Answer::allow(request.uid).into_body(&answered)).expect("JSON");
+            assert_eq!(
+                reply,
+                serde_json::json!({"apiVersion": version, "kind": "AdmissionReview", "response": {"uid": "7", "allowed": true}})
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_review_is_said_to_be_so() {
+        assert!(matches!(parse(b"{"), Err(Malformed::Json(_))));
+        assert!(matches!(
+            parse(br#"{"apiVersion":"v1","kind":"Pod"}"#),
+            Err(Malformed::OtherKind { .. })
+        ));
+        assert!(matches!(
+            parse(br#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}"#),
+            Err(Malformed::NoRequest)
+        ));
+    }
+
+    #[test]
+    fn a_long_warning_is_cut_at_a_character() {
+        let answer = Answer::allow(String::new()).warn(vec!["ä".repeat(300)]);
+        assert!(answer.warnings[0].len() <= WARNING_BYTES);
+        assert!(answer.warnings[0].ends_with('…'));
+    }
+}

@@ -1,0 +1,641 @@
+//! The table of rules, and one file per rule (or per pair of a mutating and a validating rule about one thing).
+//!
+//! A new rule is a file here and a row below; nothing else names it. Names and paths are those that the peers
+//! registered, so that people's exceptions, dashboards and error patterns go on fitting.
+//!
+//! Rows are few on purpose. A pod create meets none of them, and the catch-all rows of the peer are replaced: controller-managed
+//! objects are guarded by policy ([`crate::policies`]), cordoning is reached in cordoned namespaces only.
+
+pub mod capsule_configurations;
+pub mod control_planes;
+pub mod cordoning;
+pub mod ingresses;
+pub mod namespaces;
+pub mod persistent_volume_claims;
+pub mod service_accounts;
+pub mod tenants;
+
+use crate::decide::typed;
+use crate::review::Operation::{self, Create, Delete, Update};
+use crate::rule::{Component, Condition, Failure, Need, Phase, Requirement, Rule, Scope, SideEffects, Target};
+
+const CREATE: &[Operation] = &[Create];
+const CREATE_UPDATE: &[Operation] = &[Create, Update];
+const ALL: &[Operation] = &[Create, Update, Delete];
+
+/// In a namespace of a tenant.
+const IN_A_TENANT: &[Requirement] = &[Requirement::Exists("capsule.clastix.io/tenant")];
+
+/// A row to fill in: about nothing, fails closed.
+const ROW: Rule = Rule {
+    name: "",
+    path: "",
+    phase: Phase::Validating,
+    component: Component::NamespaceTenants,
+    targets: &[],
+    namespaces: &[],
+    objects: &[],
+    conditions: &[],
+    failure: Failure::Closed,
+    side_effects: SideEffects::None,
+    needs: &[],
+    decide: |_| crate::decide::Verdict::Allow { warnings: Vec::new() },
+};
+
+/// Claims that are bound, or on their way out unchanged, have nothing left to decide.
+const OPEN_CLAIMS: &[Condition] = &[
+    Condition::Expression {
+        name: "skip-bound-pvc-updates",
+        expression: "request.operation != \"UPDATE\" || !has(oldObject.status.phase) || oldObject.status.phase != \"Bound\"",
+    },
+    Condition::Expression {
+        name: "requires-pvc-spec-validation",
+        expression: "request.operation != \"UPDATE\" || !has(object.metadata.deletionTimestamp) || object.spec != oldObject.spec",
+    },
+];
+
+/// Every webhook there is.
+pub static RULES: &[Rule] = &[
+    Rule {
+        name: "namespaces.mutating.projectcapsule.dev",
+        path: "/namespaces/mutating",
+        phase: Phase::Mutating,
+        targets: &[Target {
+            groups: &[""],
+            versions: &["v1"],
+            resources: &["namespaces"],
+            operations: CREATE_UPDATE,
+            scope: Scope::Any,
+        }],
+        conditions: &[Condition::NotTheClusterItself, Condition::TenantMatter],
+        needs: &[Need::TenantOfNamespace],
+        decide: |question| typed(question, namespaces::mutate),
+        ..ROW
+    },
+    Rule {
+        name: "namespaces.validating.projectcapsule.dev",
+        path: "/namespaces/validating",
+        targets: &[Target {
+            groups: &[""],
+            versions: &["v1"],
+            resources: &["namespaces", "namespaces/status", "namespaces/finalize"],
+            operations: ALL,
+            scope: Scope::Any,
+        }],
+        conditions: &[Condition::NotTheClusterItself, Condition::TenantMatter],
+        // A place in the tenant's quota is taken for a moment.
+        side_effects: SideEffects::NoneOnDryRun,
+        needs: &[Need::TenantOfNamespace, Need::NamespaceCount],
+        decide: |question| typed(question, namespaces::validate),
+        ..ROW
+    },
+    Rule {
+        name: "tenants.mutating.projectcapsule.dev",
+        path: "/tenants/mutating",
+        phase: Phase::Mutating,
+        targets: &[Target {
+            groups: &["capsule.clastix.io"],
+            versions: &["v1beta2"],
+            resources: &["tenants"],
+            operations: CREATE_UPDATE,
+            scope: Scope::Cluster,
+        }],
+        conditions: &[Condition::NotTheClusterItself],
+        decide: |question| typed(question, tenants::mutate),
+        ..ROW
+    },
+    Rule {
+        name: "tenants.validating.projectcapsule.dev",
+        path: "/tenants/validating",
+        targets: &[Target {
+            groups: &["capsule.clastix.io"],
+            versions: &["v1beta2"],
+            resources: &["tenants"],
+            operations: ALL,
+            scope: Scope::Cluster,
+        }],
+        conditions: &[Condition::NotTheClusterItself],
+        decide: |question| typed(question, tenants::validate),
+        ..ROW
+    },
+    Rule {
+        name: "config.validating.projectcapsule.dev",
+        path: "/config/validating",
+        targets: &[Target {
+            groups: &["capsule.clastix.io"],
+            versions: &["v1beta2"],
+            resources: &["capsuleconfigurations"],
+            operations: CREATE_UPDATE,
+            scope: Scope::Cluster,
+        }],
+        failure: Failure::Open {
+            because: "the configuration says how we are reached; when that is wrong, correcting it must not need us. Whoever may \
+                      write it is an administrator, and what is in it is parsed again where it is used",
+        },
+        decide: |question| typed(question, capsule_configurations::validate),
+        ..ROW
+    },
+    Rule {
+        name: "cordoning.validating.projectcapsule.dev",
+        path: "/generic/cordoning",
+        targets: &[Target {
+            groups: &["*"],
+            versions: &["*"],
+            // Subresources too: `deployments/scale` changes what runs as much as `deployments`.
+            resources: &["*/*"],
+            operations: ALL,
+            scope: Scope::Namespaced,
+        }],
+        namespaces: &[
+            Requirement::Exists("capsule.clastix.io/tenant"),
+            Requirement::In("projectcapsule.dev/cordoned", &["true"]),
+        ],
+        conditions: &[
+            Condition::NotTheClusterItself,
+            Condition::Expression {
+                name: "ignore-events",
+                expression: "request.resource.resource != \"events\"",
+            },
+            Condition::Expression {
+                name: "ignore-observations",
+                // What controllers and nodes report, and the questions people ask, change nothing in the namespace.
+                expression: "!(has(request.subResource) && request.subResource == \"status\") && \
+                             !(request.resource.group == \"coordination.k8s.io\") && \
+                             !(request.resource.group == \"authorization.k8s.io\")",
+            },
+        ],
+        decide: cordoning::decide,
+        ..ROW
+    },
+    Rule {
+        name: "pvc.mutating.projectcapsule.dev",
+        path: "/persistentvolumeclaims/mutating",
+        phase: Phase::Mutating,
+        targets: &[CLAIMS],
+        namespaces: IN_A_TENANT,
+        conditions: &[
+            OPEN_CLAIMS[0],
+            OPEN_CLAIMS[1],
+            Condition::Expression {
+                name: "requires-static-binding",
+                expression: "has(object.spec.selector) || (request.operation == \"CREATE\" && has(object.spec.volumeName) && \
+                             object.spec.volumeName != \"\")",
+            },
+        ],
+        decide: |question| typed(question, persistent_volume_claims::bind_to_tenant),
+        ..ROW
+    },
+    Rule {
+        name: "storage.mutating.projectcapsule.dev",
+        path: "/defaults",
+        phase: Phase::Mutating,
+        targets: &[Target {
+            groups: &[""],
+            versions: &["v1"],
+            resources: &["persistentvolumeclaims"],
+            operations: CREATE,
+            scope: Scope::Namespaced,
+        }],
+        namespaces: IN_A_TENANT,
+        decide: |question| typed(question, persistent_volume_claims::default_class),
+        ..ROW
+    },
+    Rule {
+        name: "pvc.validating.projectcapsule.dev",
+        path: "/persistentvolumeclaims/validating",
+        targets: &[CLAIMS],
+        namespaces: IN_A_TENANT,
+        conditions: OPEN_CLAIMS,
+        needs: &[Need::NamedVolume],
+        decide: |question| typed(question, persistent_volume_claims::validate),
+        ..ROW
+    },
+    Rule {
+        name: "ingress.mutating.projectcapsule.dev",
+        path: "/defaults",
+        phase: Phase::Mutating,
+        targets: &[INGRESSES],
+        namespaces: IN_A_TENANT,
+        decide: |question| typed(question, ingresses::default_class),
+        ..ROW
+    },
+    Rule {
+        name: "ingress.validating.projectcapsule.dev",
+        path: "/ingresses/validating",
+        targets: &[INGRESSES],
+        namespaces: IN_A_TENANT,
+        decide: |question| typed(question, ingresses::validate),
+        ..ROW
+    },
+    Rule {
+        name: "serviceaccounts.validating.projectcapsule.dev",
+        path: "/serviceaccounts/validating",
+        targets: &[Target {
+            groups: &[""],
+            versions: &["v1"],
+            resources: &["serviceaccounts"],
+            operations: CREATE_UPDATE,
+            scope: Scope::Namespaced,
+        }],
+        namespaces: IN_A_TENANT,
+        conditions: &[Condition::Expression {
+            name: "requires-promotion-label",
+            expression: "has(object.metadata.labels) && (\"projectcapsule.dev/promote\" in object.metadata.labels || \
+                         \"owner.projectcapsule.dev/promote\" in object.metadata.labels)",
+        }],
+        decide: |question| typed(question, service_accounts::validate),
+        ..ROW
+    },
+    Rule {
+        name: "mtenantcontrolplane.kb.io",
+        path: "/mutate-kamaji-clastix-io-v1alpha1-tenantcontrolplane",
+        phase: Phase::Mutating,
+        component: Component::ControlPlanes,
+        targets: &[TENANT_CONTROL_PLANES],
+        conditions: &[Condition::NotTheClusterItself],
+        decide: |question| typed(question, control_planes::tenant_control_plane::mutate),
+        ..ROW
+    },
+    Rule {
+        name: "vtenantcontrolplane.kb.io",
+        path: "/validate-kamaji-clastix-io-v1alpha1-tenantcontrolplane",
+        component: Component::ControlPlanes,
+        targets: &[TENANT_CONTROL_PLANES],
+        conditions: &[Condition::NotTheClusterItself],
+        needs: &[Need::SurroundingsOfControlPlane],
+        decide: |question| typed(question, control_planes::tenant_control_plane::validate),
+        ..ROW
+    },
+    Rule {
+        name: "vdatastore.kb.io",
+        path: "/validate-kamaji-clastix-io-v1alpha1-datastore",
+        component: Component::ControlPlanes,
+        targets: &[Target {
+            groups: &["kamaji.clastix.io"],
+            versions: &["v1alpha1"],
+            resources: &["datastores"],
+            operations: CREATE_UPDATE,
+            scope: Scope::Cluster,
+        }],
+        conditions: &[Condition::NotTheClusterItself],
+        decide: |question| typed(question, control_planes::data_store::validate),
+        ..ROW
+    },
+];
+
+const CLAIMS: Target = Target {
+    groups: &[""],
+    versions: &["v1"],
+    resources: &["persistentvolumeclaims"],
+    operations: CREATE_UPDATE,
+    scope: Scope::Namespaced,
+};
+
+const INGRESSES: Target = Target {
+    groups: &["networking.k8s.io"],
+    versions: &["v1"],
+    resources: &["ingresses"],
+    operations: CREATE_UPDATE,
+    scope: Scope::Namespaced,
+};
+
+const TENANT_CONTROL_PLANES: Target = Target {
+    groups: &["kamaji.clastix.io"],
+    versions: &["v1alpha1"],
+    resources: &["tenantcontrolplanes"],
+    operations: CREATE_UPDATE,
+    scope: Scope::Namespaced,
+};
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::router::Router;
+    use crate::view::Source;
+
+    struct Case {
+        rule: &'static str,
+        /// Group, version, resource, subresource, kind.
+        resource: (&'static str, &'static str, &'static str, &'static str, &'static str),
+        operation: &'static str,
+        user: &'static str,
+        groups: &'static [&'static str],
+        object: Value,
+        old: Value,
+        /// The answer's `allowed`, and a word of its message, its patch or nothing.
+        expected: (bool, &'static str),
+    }
+
+    const TENANTS: &[&str] = &["projectcapsule.dev"];
+    const TENANT: (&str, &str, &str, &str, &str) = ("capsule.clastix.io", "v1beta2", "tenants", "", "Tenant");
+    const CONFIGURATION: (&str, &str, &str, &str, &str) = (
+        "capsule.clastix.io",
+        "v1beta2",
+        "capsuleconfigurations",
+        "",
+        "CapsuleConfiguration",
+    );
+    const CONTROL_PLANE: (&str, &str, &str, &str, &str) = (
+        "kamaji.clastix.io",
+        "v1alpha1",
+        "tenantcontrolplanes",
+        "",
+        "TenantControlPlane",
+    );
+    const DATA_STORE: (&str, &str, &str, &str, &str) = ("kamaji.clastix.io", "v1alpha1", "datastores", "", "DataStore");
+    const NAMESPACE: (&str, &str, &str, &str, &str) = ("", "v1", "namespaces", "", "Namespace");
+    const CLAIM: (&str, &str, &str, &str, &str) = ("", "v1", "persistentvolumeclaims", "", "PersistentVolumeClaim");
+    const INGRESS: (&str, &str, &str, &str, &str) = ("networking.k8s.io", "v1", "ingresses", "", "Ingress");
+
+    /// Asked without any watch: nothing is known but the request and the default configuration. What rules say with tenants
+    /// around them is shown in `tests/`, against a real API server.
+    fn cases() -> Vec<Case> {
+        let case = |rule, resource, object, expected| Case {
+            rule,
+            resource,
+            operation: "CREATE",
+            user: "alice",
+            groups: TENANTS,
+            object,
+            old: Value::Null,
+            expected,
+        };
+        let named = |more: Value| {
+            let mut object = json!({"metadata": {"name": "thing"}});
+            json_patch::merge(&mut object, &more);
+            object
+        };
+        let tenant = |spec: Value| json!({"apiVersion": "capsule.clastix.io/v1beta2", "kind": "Tenant", "metadata": {"name": "oil"}, "spec": spec});
+        let configuration = |regex: &str| {
+            json!({"apiVersion": "capsule.clastix.io/v1beta2", "kind": "CapsuleConfiguration", "metadata": {"name": "default"},
+                "spec": {"protectedNamespaceRegex": regex}})
+        };
+        let control_plane = json!({"apiVersion": "kamaji.clastix.io/v1alpha1", "kind": "TenantControlPlane",
+            "metadata": {"name": "cp", "namespace": "ns"}, "spec": {
+                "controlPlane": {"deployment": {}, "service": {"serviceType": "ClusterIP"}},
+                "kubernetes": {"version": "v1.36.3"}}});
+        let mut root = control_plane.clone();
+        root["spec"]["dataStoreUsername"] = json!("root");
+        let store = |endpoint: &str| {
+            json!({"apiVersion": "kamaji.clastix.io/v1alpha1", "kind": "DataStore", "metadata": {"name": "s"}, "spec": {
+                "driver": "etcd", "endpoints": [endpoint], "tlsConfig": {"certificateAuthority": {"certificate": {"content": "YQ=="}}}}})
+        };
+        let foreign = json!({"metadata": {"name": "thing", "labels": {"capsule.clastix.io/tenant": "gas"}}});
+        vec![
+            case(
+                "namespaces.mutating.projectcapsule.dev",
+                NAMESPACE,
+                named(json!({})),
+                (false, "do not have any Tenant"),
+            ),
+            Case {
+                user: "root",
+                groups: &[],
+                ..case(
+                    "namespaces.mutating.projectcapsule.dev",
+                    NAMESPACE,
+                    named(json!({})),
+                    (true, ""),
+                )
+            },
+            Case {
+                user: "root",
+                groups: &[],
+                ..case(
+                    "namespaces.validating.projectcapsule.dev",
+                    NAMESPACE,
+                    foreign.clone(),
+                    (false, "only tenant owners"),
+                )
+            },
+            Case {
+                operation: "UPDATE",
+                user: "root",
+                groups: &[],
+                resource: ("", "v1", "namespaces", "status", "Namespace"),
+                old: named(json!({})),
+                ..case(
+                    "namespaces.validating.projectcapsule.dev",
+                    NAMESPACE,
+                    foreign,
+                    (false, "patched into a tenant"),
+                )
+            },
+            case(
+                "namespaces.validating.projectcapsule.dev",
+                NAMESPACE,
+                named(json!({})),
+                (false, "not assigned"),
+            ),
+            case(
+                "tenants.mutating.projectcapsule.dev",
+                TENANT,
+                tenant(json!({})),
+                (true, "/metadata/labels"),
+            ),
+            case(
+                "tenants.validating.projectcapsule.dev",
+                TENANT,
+                tenant(json!({"storageClasses": {"allowedRegex": "("}})),
+                (false, "storageClasses"),
+            ),
+            case(
+                "tenants.validating.projectcapsule.dev",
+                TENANT,
+                tenant(json!({})),
+                (true, ""),
+            ),
+            case(
+                "config.validating.projectcapsule.dev",
+                CONFIGURATION,
+                configuration("("),
+                (false, "protectedNamespaceRegex"),
+            ),
+            case(
+                "config.validating.projectcapsule.dev",
+                CONFIGURATION,
+                configuration("^kube-"),
+                (true, ""),
+            ),
+            case(
+                "cordoning.validating.projectcapsule.dev",
+                ("apps", "v1", "deployments", "scale", "Scale"),
+                named(json!({})),
+                (false, "cordoned"),
+            ),
+            Case {
+                user: "root",
+                groups: &[],
+                ..case(
+                    "cordoning.validating.projectcapsule.dev",
+                    ("", "v1", "pods", "", "Pod"),
+                    named(json!({})),
+                    (true, ""),
+                )
+            },
+            case(
+                "pvc.mutating.projectcapsule.dev",
+                CLAIM,
+                named(json!({"spec": {"volumeName": "v"}})),
+                (true, ""),
+            ),
+            case(
+                "storage.mutating.projectcapsule.dev",
+                CLAIM,
+                named(json!({"spec": {}})),
+                (true, ""),
+            ),
+            case(
+                "pvc.validating.projectcapsule.dev",
+                CLAIM,
+                named(json!({"spec": {}})),
+                (true, ""),
+            ),
+            case(
+                "pvc.validating.projectcapsule.dev",
+                CLAIM,
+                json!({"spec": 7}),
+                (false, "failed to read"),
+            ),
+            case(
+                "ingress.mutating.projectcapsule.dev",
+                INGRESS,
+                named(json!({"spec": {}})),
+                (true, ""),
+            ),
+            case(
+                "ingress.validating.projectcapsule.dev",
+                INGRESS,
+                named(json!({"spec": {}})),
+                (true, ""),
+            ),
+            case(
+                "serviceaccounts.validating.projectcapsule.dev",
+                ("", "v1", "serviceaccounts", "", "ServiceAccount"),
+                named(json!({})),
+                (true, ""),
+            ),
+            case(
+                "mtenantcontrolplane.kb.io",
+                CONTROL_PLANE,
+                control_plane.clone(),
+                (true, "dnsServiceIPs"),
+            ),
+            case(
+                "vtenantcontrolplane.kb.io",
+                CONTROL_PLANE,
+                root,
+                (false, "dataStoreUsername"),
+            ),
+            case(
+                "vdatastore.kb.io",
+                DATA_STORE,
+                store("https://etcd"),
+                (false, "spec.endpoints[0]"),
+            ),
+        ]
+    }
+
+    #[tokio::test]
+    async fn every_rule_answers_through_the_router() {
+        let router = Router::new(RULES, Source::empty(), Metrics::default());
+        let mut exercised = BTreeSet::new();
+        for case in cases() {
+            let rule = RULES.iter().find(|rule| rule.name == case.rule).expect(case.rule);
+            exercised.insert(rule.name);
+            let (group, version, resource, sub_resource, kind) = case.resource;
+            let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+                "uid": "1", "kind": {"group": group, "version": version, "kind": kind},
+                "resource": {"group": group, "version": version, "resource": resource}, "subResource": sub_resource,
+                "name": "thing", "namespace": "ns", "operation": case.operation,
+                "userInfo": {"username": case.user, "groups": case.groups}, "object": case.object, "oldObject": case.old}});
+            let reply = router
+                .answer(rule.path, review.to_string().as_bytes())
+                .await
+                .expect("an answer");
+            let reply: Value = serde_json::from_slice(&reply).expect("JSON");
+            let response = &reply["response"];
+            let patch = response["patch"].as_str().map(|patch| {
+                use base64::Engine as _;
+                let bytes = base64::engine::general_purpose::STANDARD.decode(patch).expect("base64");
+                String::from_utf8(bytes).expect("text")
+            });
+            let said = response["status"]["message"]
+                .as_str()
+                .map(str::to_owned)
+                .or(patch)
+                .unwrap_or_default();
+            assert_eq!(response["allowed"], case.expected.0, "{}: {said}", case.rule);
+            assert!(said.contains(case.expected.1), "{}: {said}", case.rule);
+            assert!(!case.expected.1.is_empty() || said.is_empty(), "{}: {said}", case.rule);
+        }
+        let all: BTreeSet<_> = RULES.iter().map(|rule| rule.name).collect();
+        assert_eq!(exercised, all);
+    }
+
+    #[test]
+    fn names_are_those_that_the_peers_registered_or_ours() {
+        let names: Vec<_> = RULES.iter().map(|rule| (rule.name, rule.path)).collect();
+        assert_eq!(
+            names,
+            [
+                ("namespaces.mutating.projectcapsule.dev", "/namespaces/mutating"),
+                ("namespaces.validating.projectcapsule.dev", "/namespaces/validating"),
+                ("tenants.mutating.projectcapsule.dev", "/tenants/mutating"),
+                ("tenants.validating.projectcapsule.dev", "/tenants/validating"),
+                ("config.validating.projectcapsule.dev", "/config/validating"),
+                ("cordoning.validating.projectcapsule.dev", "/generic/cordoning"),
+                ("pvc.mutating.projectcapsule.dev", "/persistentvolumeclaims/mutating"),
+                ("storage.mutating.projectcapsule.dev", "/defaults"),
+                (
+                    "pvc.validating.projectcapsule.dev",
+                    "/persistentvolumeclaims/validating"
+                ),
+                ("ingress.mutating.projectcapsule.dev", "/defaults"),
+                ("ingress.validating.projectcapsule.dev", "/ingresses/validating"),
+                (
+                    "serviceaccounts.validating.projectcapsule.dev",
+                    "/serviceaccounts/validating"
+                ),
+                (
+                    "mtenantcontrolplane.kb.io",
+                    "/mutate-kamaji-clastix-io-v1alpha1-tenantcontrolplane"
+                ),
+                (
+                    "vtenantcontrolplane.kb.io",
+                    "/validate-kamaji-clastix-io-v1alpha1-tenantcontrolplane"
+                ),
+                ("vdatastore.kb.io", "/validate-kamaji-clastix-io-v1alpha1-datastore"),
+            ]
+        );
+    }
+
+    #[test]
+    fn no_rule_stands_before_pods_or_before_namespaces_of_nobody() {
+        for rule in RULES {
+            for target in rule.targets {
+                assert!(!target.resources.contains(&"pods"), "{}", rule.name);
+                let is_catch_all = target.resources.iter().any(|resource| resource.starts_with('*'));
+                let is_narrow = rule.namespaces.iter().any(|r| matches!(r, Requirement::In(_, _)));
+                assert!(
+                    !is_catch_all || is_narrow,
+                    "{} would meet every write of a tenant",
+                    rule.name
+                );
+                let is_ours = target.groups.iter().all(|group| group.ends_with("clastix.io"));
+                let is_in_tenants = !rule.namespaces.is_empty();
+                let is_about_namespaces = target.resources.contains(&"namespaces");
+                assert!(
+                    is_ours || is_in_tenants || is_about_namespaces,
+                    "{} would meet namespaces of nobody",
+                    rule.name
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! What decisions may look at: the process's watches, as they stand when a request arrives.
+//!
+//! Reads are lookups in stores that watches keep; nothing here waits or asks the API server. What a watch may know too
+//! late for a decision is read live by [`crate::facts`] before the rule runs.
+
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use api::capsule::names;
+use api::capsule::v1beta2::{CapsuleConfiguration, CapsuleConfigurationSpec, Tenant, UserKind, UserSpec};
+use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::networking::v1::IngressClass;
+use k8s_openapi::api::storage::v1::StorageClass;
+use kube::Client;
+use runtime::Shared;
+use tenancy::control_plane::admission::DEFAULT_NODE_PORTS;
+use tenancy::control_plane::deputy::Trust;
+use tenancy::index::{self, Index};
+use tenancy::settings::Settings;
+
+use crate::follow::Follower;
+use crate::reservations::Reservations;
+use crate::settings::Identity;
+
+/// What the rules of namespace tenants read.
+#[derive(Clone)]
+pub struct NamespaceTenants {
+    pub tenants: Shared<Tenant>,
+    pub namespaces: Shared<Namespace>,
+    pub configurations: Shared<CapsuleConfiguration>,
+    /// Name of the CapsuleConfiguration that is in force.
+    pub configuration_name: String,
+    pub storage_classes: Shared<StorageClass>,
+    pub ingress_classes: Shared<IngressClass>,
+}
+
+/// What the rules of hosted control planes read.
+#[derive(Clone)]
+pub struct ControlPlanes {
+    pub control_planes: Shared<TenantControlPlane>,
+    pub data_stores: Shared<DataStore>,
+    /// The DataStore of control planes that name none.
+    pub default_data_store: Option<String>,
+    /// Ports that the admin cluster's API servers give to Services on nodes.
+    pub node_port_range: RangeInclusive<i32>,
+    /// What administrators let authors have.
+    pub trust: Trust,
+}
+
+/// All watches of the rules that this process answers. Cheap to clone.
+#[derive(Clone)]
+pub struct Source {
+    pub(crate) client: Option<Client>,
+    pub(crate) namespace_tenants: Option<Arc<NamespaceTenants>>,
+    pub(crate) control_planes: Option<Arc<ControlPlanes>>,
+    pub(crate) follower: Follower,
+    pub(crate) reservations: Arc<Reservations>,
+    /// Namespace and name of our service account.
+    ourselves: Arc<(String, String)>,
+    /// What was made of the CapsuleConfiguration last.
+    settings: Arc<Mutex<Option<Compiled>>>,
+}
+
+/// The settings and what they were made of.
+struct Compiled {
+    configuration: Option<Arc<CapsuleConfiguration>>,
+    settings: Arc<Settings>,
+}
+
+impl Source {
+    /// For rules that look at nothing but the request.
+    #[cfg(test)]
+    pub(crate) fn empty() -> Self {
+        Self {
+            client: None,
+            namespace_tenants: None,
+            control_planes: None,
+            follower: Follower::default(),
+            reservations: Arc::default(),
+            ourselves: Arc::default(),
+            settings: Arc::default(),
+        }
+    }
+
+    pub(crate) fn new(
+        client: &Client,
+        identity: &Identity,
+        namespace_tenants: Option<NamespaceTenants>,
+        control_planes: Option<ControlPlanes>,
+    ) -> Self {
+        let follower = Follower::default();
+        if let Some(watches) = &namespace_tenants {
+            follower.follow(&watches.tenants, &watches.namespaces);
+        }
+        Self {
+            client: Some(client.clone()),
+            namespace_tenants: namespace_tenants.map(Arc::new),
+            control_planes: control_planes.map(Arc::new),
+            follower,
+            reservations: Arc::default(),
+            ourselves: Arc::new((identity.namespace.clone(), identity.service_account.clone())),
+            settings: Arc::default(),
+        }
+    }
+
+    /// Waits for the first lists.
+    pub(crate) async fn ready(&self) {
+        if let Some(watches) = &self.namespace_tenants {
+            watches.tenants.ready().await;
+            watches.namespaces.ready().await;
+            watches.configurations.ready().await;
+            watches.storage_classes.ready().await;
+            watches.ingress_classes.ready().await;
+        }
+        if let Some(watches) = &self.control_planes {
+            watches.control_planes.ready().await;
+            watches.data_stores.ready().await;
+        }
+    }
+
+    /// Whether every watch has its first list.
+    pub fn is_ready(&self) -> bool {
+        self.namespace_tenants.as_ref().is_none_or(|watches| {
+            watches.tenants.is_ready()
+                && watches.namespaces.is_ready()
+                && watches.configurations.is_ready()
+                && watches.storage_classes.is_ready()
+                && watches.ingress_classes.is_ready()
+        }) && self
+            .control_planes
+            .as_ref()
+            .is_none_or(|watches| watches.control_planes.is_ready() && watches.data_stores.is_ready())
+    }
+
+    /// What is known now; `None` before the watches have their first lists.
+    pub fn view(&self) -> Option<View> {
+        self.is_ready().then(|| View {
+            settings: self.settings(),
+            known: index::View::new(self.index()),
+            source: self.clone(),
+        })
+    }
+
+    pub(crate) fn index(&self) -> &Index {
+        &self.follower.index
+    }
+
+    /// The CapsuleConfiguration as it is in the API server, if it is there.
+    pub(crate) fn configured(&self) -> Option<Arc<CapsuleConfiguration>> {
+        let watches = self.namespace_tenants.as_ref()?;
+        watches.configurations.get(None, &watches.configuration_name)
+    }
+
+    /// The settings in force: compiled when the configuration changes, not when somebody asks.
+    fn settings(&self) -> Arc<Settings> {
+        let configuration = self.configured();
+        let mut compiled = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = compiled.as_ref()
+            && match (&known.configuration, &configuration) {
+                (Some(before), Some(now)) => Arc::ptr_eq(before, now),
+                (None, None) => true,
+                _ => false,
+            }
+        {
+            return known.settings.clone();
+        }
+        let (namespace, service_account) = (&self.ourselves.0, &self.ourselves.1);
+        let settings = Arc::new(match &configuration {
+            Some(configuration) => Settings::new(Some(configuration), namespace, service_account),
+            None => Settings::new(Some(&default_configuration()), namespace, service_account),
+        });
+        *compiled = Some(Compiled {
+            configuration,
+            settings: settings.clone(),
+        });
+        settings
+    }
+}
+
+/// What holds while there is no CapsuleConfiguration: what the operator would write into one.
+fn default_configuration() -> CapsuleConfiguration {
+    let users = vec![UserSpec {
+        kind: UserKind::Group,
+        name: names::DEFAULT_USER_GROUP.to_owned(),
+    }];
+    let mut configuration = CapsuleConfiguration::new(
+        names::DEFAULT_CONFIGURATION,
+        CapsuleConfigurationSpec {
+            users: users.clone(),
+            ..CapsuleConfigurationSpec::default()
+        },
+    );
+    configuration.status.get_or_insert_default().users = users;
+    configuration
+}
+
+/// What one decision sees.
+pub struct View {
+    /// The configuration in force. The same for the whole decision.
+    pub settings: Arc<Settings>,
+    /// Tenants and namespaces, with what was read live for this request.
+    pub known: index::View,
+    source: Source,
+}
+
+impl View {
+    pub fn storage_classes(&self) -> Vec<Arc<StorageClass>> {
+        self.source
+            .namespace_tenants
+            .as_ref()
+            .map(|watches| watches.storage_classes.store().state())
+            .unwrap_or_default()
+    }
+
+    pub fn ingress_classes(&self) -> Vec<Arc<IngressClass>> {
+        self.source
+            .namespace_tenants
+            .as_ref()
+            .map(|watches| watches.ingress_classes.store().state())
+            .unwrap_or_default()
+    }
+
+    pub fn control_planes(&self) -> Vec<Arc<TenantControlPlane>> {
+        self.source
+            .control_planes
+            .as_ref()
+            .map(|watches| watches.control_planes.store().state())
+            .unwrap_or_default()
+    }
+
+    pub fn data_stores(&self) -> Vec<Arc<DataStore>> {
+        self.source
+            .control_planes
+            .as_ref()
+            .map(|watches| watches.data_stores.store().state())
+            .unwrap_or_default()
+    }
+
+    /// The DataStore of control planes that name none.
+    pub fn default_data_store(&self) -> Option<&str> {
+        self.source.control_planes.as_ref()?.default_data_store.as_deref()
+    }
+
+    /// The admin cluster's range of node ports.
+    pub fn node_port_range(&self) -> RangeInclusive<i32> {
+        self.source
+            .control_planes
+            .as_ref()
+            .map_or(DEFAULT_NODE_PORTS, |watches| watches.node_port_range.clone())
+    }
+
+    /// What administrators let authors of control planes have.
+    pub fn trust(&self) -> Trust {
+        self.source
+            .control_planes
+            .as_ref()
+            .map(|watches| watches.trust.clone())
+            .unwrap_or_default()
+    }
+
+    /// Places in quotas that are taken and not visible yet.
+    pub fn reservations(&self) -> &Reservations {
+        &self.source.reservations
+    }
+}

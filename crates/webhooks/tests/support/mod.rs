@@ -1,0 +1,22 @@
+//! What the tests of this crate share.
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "only tests use it")]
+#![allow(clippy::needless_pass_by_value, reason = "what is given is written out in the call")]
+
+pub mod hijack;
+pub mod served;
+
+use std::time::Duration;
+
+/// Looks again until it is so. The bound only keeps a broken test from hanging; nothing is measured.
+pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let waited = tokio::time::timeout(Duration::from_secs(60), async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    waited.await.unwrap_or_else(|_| panic!("{what} did not come about"))
+}

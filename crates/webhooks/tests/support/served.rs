@@ -1,0 +1,219 @@
+//! A real API server that asks a real admission server, which runs in this process.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::mpsc;
+
+use api::capsule::v1beta2::{CapsuleConfiguration, Tenant};
+use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, Patch, PatchParams};
+use kube::runtime::watcher;
+use kube::{Client, ResourceExt as _};
+use runtime::metrics::Registry;
+use runtime::{Shared, Shutdown};
+use serde_json::json;
+use tenancy::control_plane::deputy::Trust;
+use testbed::ApiServer;
+use tokio::sync::OnceCell;
+use webhooks::configurations::Endpoint;
+use webhooks::rule::Component;
+use webhooks::settings::Identity;
+use webhooks::view::{ControlPlanes, NamespaceTenants};
+use webhooks::{Context, Webhooks};
+
+use super::until;
+
+/// The operator's own user.
+pub const US: &str = "system:serviceaccount:cotenant-system:cotenant";
+/// Groups of a tenant's user. Everybody in them may do everything as far as RBAC is concerned: what is refused in these
+/// tests is refused by admission.
+pub const TENANTS: [&str; 1] = ["projectcapsule.dev"];
+
+/// The running pair.
+pub struct Served {
+    pub server: &'static ApiServer,
+    pub webhooks: Webhooks,
+    /// Ends the admission server, as an outage would.
+    pub shutdown: Shutdown,
+}
+
+static SERVED: OnceCell<Served> = OnceCell::const_new();
+
+/// The pair of this test binary.
+pub async fn served() -> &'static Served {
+    SERVED.get_or_init(start).await
+}
+
+async fn start() -> Served {
+    runtime::telemetry::init(runtime::telemetry::Format::Text, "warn");
+    let server = ApiServer::shared().await;
+    let client = server.client().await;
+    for definition in [
+        api::schema::crd::<Tenant>(),
+        api::schema::crd::<CapsuleConfiguration>(),
+        api::schema::crd::<TenantControlPlane>(),
+        api::schema::crd::<DataStore>(),
+    ] {
+        establish(&client, &definition).await;
+    }
+    let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": "cotenant-system"}})).unwrap();
+    apply(&client, "cotenant-system", &namespace).await;
+    let rights: ClusterRoleBinding = serde_json::from_value(json!({
+    "metadata": {"name": "tenants-may-try-everything"},
+    "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+    "subjects": [
+        {"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "projectcapsule.dev"},
+        {"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "ordinary"},
+        {"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:serviceaccounts"},
+    ]}))
+    .unwrap();
+    apply(&client, "tenants-may-try-everything", &rights).await;
+    configure(&client, json!({})).await;
+
+    // The admission server outlives the runtime of the test that happens to start it.
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let client = server.client_for(US, &["system:masters"]).await;
+            let shutdown = Shutdown::new();
+            let listener = webhooks::server::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
+                .await
+                .unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let webhooks = Webhooks::start(context(client, port, &shutdown));
+            sender.send((webhooks.clone(), shutdown.clone())).unwrap();
+            tokio::join!(
+                async { webhooks.serve_on(listener).await.unwrap() },
+                webhooks.keep_configurations(&shutdown)
+            );
+        });
+    });
+    let (webhooks, shutdown) = tokio::task::spawn_blocking(move || receiver.recv().unwrap())
+        .await
+        .unwrap();
+    let mut last = None;
+    until("readiness", async || match webhooks.ready() {
+        Ok(()) => Some(()),
+        Err(reason) => {
+            if last != Some(reason) {
+                eprintln!("waiting for {reason}");
+            }
+            last = Some(reason);
+            None
+        }
+    })
+    .await;
+    // Published is not yet known to the API server's own watch.
+    until("a call of the hook", async || {
+        let probe: Tenant = serde_json::from_value(json!({
+            "apiVersion": "capsule.clastix.io/v1beta2", "kind": "Tenant", "metadata": {"name": "probe"}, "spec": {}}))
+        .unwrap();
+        let params = kube::api::PostParams {
+            dry_run: true,
+            ..Default::default()
+        };
+        let made = Api::<Tenant>::all(client.clone()).create(&params, &probe).await.ok()?;
+        made.labels().contains_key("kubernetes.io/metadata.name").then_some(())
+    })
+    .await;
+    Served {
+        server,
+        webhooks,
+        shutdown,
+    }
+}
+
+fn context(client: Client, port: u16, shutdown: &Shutdown) -> Context {
+    let config = watcher::Config::default;
+    Context {
+        client: client.clone(),
+        identity: Identity {
+            namespace: "cotenant-system".to_owned(),
+            service_account: "cotenant".to_owned(),
+            endpoint: Endpoint::Url(format!("https://127.0.0.1:{port}")),
+            tls_secret: "capsule-tls".to_owned(),
+            owner_cluster_role: None,
+            components: BTreeSet::from([Component::NamespaceTenants, Component::ControlPlanes]),
+        },
+        namespace_tenants: Some(NamespaceTenants {
+            tenants: Shared::start(Api::all(client.clone()), config(), |_| {}, shutdown),
+            namespaces: Shared::start(Api::all(client.clone()), config(), |_| {}, shutdown),
+            configurations: Shared::start(Api::all(client.clone()), config(), |_| {}, shutdown),
+            configuration_name: "default".to_owned(),
+            storage_classes: Shared::start(Api::all(client.clone()), config(), |_| {}, shutdown),
+            ingress_classes: Shared::start(Api::all(client.clone()), config(), |_| {}, shutdown),
+        }),
+        control_planes: Some(ControlPlanes {
+            control_planes: Shared::start(Api::all(client.clone()), config(), |_| {}, shutdown),
+            data_stores: Shared::start(Api::all(client), config(), |_| {}, shutdown),
+            default_data_store: Some("default".to_owned()),
+            node_port_range: 30000..=32767,
+            trust: Trust::default(),
+        }),
+        registry: Registry::default(),
+        shutdown: shutdown.clone(),
+    }
+}
+
+/// Makes a kind and waits until it is served.
+pub async fn establish(client: &Client, definition: &CustomResourceDefinition) {
+    apply(client, &definition.name_any(), definition).await;
+    until("the kind", async || {
+        let found = Api::<CustomResourceDefinition>::all(client.clone())
+            .get(&definition.name_any())
+            .await
+            .unwrap();
+        let conditions = found.status.and_then(|status| status.conditions).unwrap_or_default();
+        conditions
+            .iter()
+            .any(|c| c.type_ == "Established" && c.status == "True")
+            .then_some(())
+    })
+    .await;
+}
+
+/// Writes the CapsuleConfiguration: an administrator `adam`, the group `projectcapsule.dev`, and what is given.
+pub async fn configure(client: &Client, more: serde_json::Value) {
+    let users = json!([{"kind": "Group", "name": "projectcapsule.dev"}]);
+    let mut configuration = json!({
+        "apiVersion": "capsule.clastix.io/v1beta2", "kind": "CapsuleConfiguration", "metadata": {"name": "default"},
+        "spec": {
+            "users": users, "administrators": [{"kind": "User", "name": "adam"}], "enableTLSReconciler": true,
+            "protectedNamespaceRegex": "^kube-"},
+    });
+    json_patch::merge(&mut configuration["spec"], &more);
+    let api = Api::<CapsuleConfiguration>::all(client.clone());
+    api.patch(
+        "default",
+        &PatchParams::apply("test").force(),
+        &Patch::Apply(&configuration),
+    )
+    .await
+    .unwrap();
+    let status = json!({"status": {"users": users, "conditions": []}});
+    api.patch_status("default", &PatchParams::default(), &Patch::Merge(status))
+        .await
+        .unwrap();
+}
+
+async fn apply<K>(client: &Client, name: &str, object: &K)
+where
+    K: kube::Resource<Scope = k8s_openapi::ClusterResourceScope, DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + serde::Serialize
+        + serde::de::DeserializeOwned,
+{
+    let api = Api::<K>::all(client.clone());
+    api.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(object))
+        .await
+        .unwrap();
+}

@@ -1,0 +1,103 @@
+//! Tenants and the configuration: what administrators write by mistake is refused with the field and the reason.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::needless_pass_by_value,
+    clippy::semicolon_if_nothing_returned,
+    reason = "a test's own functions fail the test, and its tables are written for reading"
+)]
+
+mod support;
+
+use api::capsule::v1beta2::{CapsuleConfiguration, Tenant};
+use kube::Client;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+use support::hijack::refusal;
+use support::served::served;
+use support::until;
+use testbed::unique;
+
+async fn create(client: &Client, spec: Value) -> Result<Tenant, kube::Error> {
+    let tenant = json!({
+        "apiVersion": "capsule.clastix.io/v1beta2", "kind": "Tenant", "metadata": {"name": unique("oil")}, "spec": spec});
+    Api::all(client.clone())
+        .create(&PostParams::default(), &serde_json::from_value(tenant).unwrap())
+        .await
+}
+
+#[tokio::test]
+async fn a_good_tenant_gets_its_name_as_a_label() {
+    let client = served().await.server.client().await;
+    let tenant = create(
+        &client,
+        json!({
+            "owners": [{"kind": "User", "name": "alice"}, {"kind": "ServiceAccount", "name": "system:serviceaccount:ci:robot"}],
+            "namespaceOptions": {"quota": 10}, "storageClasses": {"allowed": ["standard"], "allowedRegex": "^fast-"},
+            "resourceQuotas": {"items": [{"hard": {"pods": "20", "requests.cpu": "8", "requests.memory": "16Gi"}}]}}),
+    )
+    .await
+    .unwrap();
+    let name = tenant.metadata.name.unwrap();
+    assert_eq!(tenant.metadata.labels.unwrap()["kubernetes.io/metadata.name"], name);
+}
+
+#[tokio::test]
+async fn a_bad_tenant_is_refused_with_the_field() {
+    let client = served().await.server.client().await;
+    let bad = [
+        (json!({"storageClasses": {"allowedRegex": "("}}), "storageClasses"),
+        (
+            json!({"ingressOptions": {"allowedClasses": {"allowedRegex": "["}}}),
+            "allowedClasses",
+        ),
+        (
+            json!({"owners": [{"kind": "ServiceAccount", "name": "robot"}]}),
+            "owners[0]",
+        ),
+    ];
+    for (spec, field) in bad {
+        let (code, message) = refusal(create(&client, spec).await);
+        assert!(matches!(code, 400 | 403 | 422), "{code} {message}");
+        assert!(message.contains(field), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn a_protected_tenant_is_not_deleted_until_it_is_released() {
+    let client = served().await.server.client().await;
+    let tenant = create(&client, json!({"preventDeletion": true})).await.unwrap();
+    let (name, api) = (tenant.metadata.name.unwrap(), Api::<Tenant>::all(client));
+    let (code, message) = refusal(api.delete(&name, &DeleteParams::default()).await.map(drop));
+    assert_eq!(code, 403);
+    assert!(
+        message.contains("tenant is protected and cannot be deleted"),
+        "{message}"
+    );
+    let release = json!({"spec": {"preventDeletion": false}});
+    api.patch(&name, &PatchParams::default(), &Patch::Merge(release))
+        .await
+        .unwrap();
+    api.delete(&name, &DeleteParams::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_configuration_that_could_not_be_used_is_refused() {
+    let client = served().await.server.client().await;
+    let api = Api::<CapsuleConfiguration>::all(client);
+    let broken = json!({"spec": {"protectedNamespaceRegex": "("}});
+    let (code, message) = refusal(
+        api.patch("default", &PatchParams::default(), &Patch::Merge(broken))
+            .await,
+    );
+    assert!(matches!(code, 400 | 403 | 422), "{code} {message}");
+    assert!(message.contains("protectedNamespaceRegex"), "{message}");
+    let fine = json!({"spec": {"protectedNamespaceRegex": "^kube-"}});
+    until("the lawful twin", async || {
+        api.patch("default", &PatchParams::default(), &Patch::Merge(&fine))
+            .await
+            .ok()
+    })
+    .await;
+}
