@@ -1,0 +1,459 @@
+//! An etcd that holds many control planes, each in a key range of its own.
+//!
+//! A control plane has a user (known by the common name of its client certificate), a role named after its schema, and
+//! that role's right to `/<schema>/` up to, not including, the next sibling. The slash at the end keeps `/cp-a/` apart
+//! from `/cp-aa/`.
+//!
+//! Who has which names is remembered in the store itself, under `/cotenant.dev/`: two control planes whose admissions
+//! crossed, or whose API objects were restored from a backup, still cannot meet. An entry is made before anything else
+//! and removed after everything else, so each step can be repeated after a crash at any point. Names that somebody has
+//! without such an entry are an older operator's work: they are taken over only for a control plane whose status says
+//! that they are its own, and refused to everybody else, together with whatever data lies there.
+
+use std::time::Duration;
+
+use etcd_client::{
+    Certificate, Client, Compare, CompareOp, ConnectOptions, DeleteOptions, Error as EtcdError, GetOptions, Identity,
+    Permission, PutOptions, TlsOptions, Txn, TxnOp, UserAddOptions,
+};
+use tenancy::control_plane::storage::{self, OWN_PREFIX};
+
+/// How long one question may take. A store that needs longer does not keep up with control planes either.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+
+/// etcd's administrator, both user and role.
+const ROOT: &str = "root";
+
+/// Where and as whom to log in.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// `host:port`
+    pub endpoints: Vec<String>,
+    pub ca_pem: String,
+    pub client_cert_pem: String,
+    pub client_key_pem: String,
+}
+
+impl std::fmt::Debug for StoreConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoreConfig")
+            .field("endpoints", &self.endpoints)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What one control plane has in a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Name of the role and of the key prefix.
+    pub schema: String,
+    pub user: String,
+    /// UID of the TenantControlPlane.
+    pub owner: String,
+}
+
+/// Whether names that exist without an owner on record are this control plane's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unrecorded {
+    /// Its status said so before this operator came.
+    Adopt,
+    /// It is new, so they are somebody else's.
+    Refuse,
+}
+
+/// Why a store did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("failed to connect")]
+    Connect(#[source] EtcdError),
+    #[error("failed to {step}")]
+    Step {
+        step: &'static str,
+        #[source]
+        source: EtcdError,
+    },
+    #[error("failed to {step}: no answer within {} s", ANSWER_WITHIN.as_secs())]
+    Silent { step: &'static str },
+    #[error("failed to use the store: authentication is disabled, so every control plane could read every other")]
+    AuthenticationDisabled,
+    #[error("failed to use the store: the client certificate is that of {user:?}, who has not the role root")]
+    NotRoot { user: String },
+    #[error("failed to read the client certificate")]
+    ClientCertificate(#[source] pki::Error),
+    /// The text names no other control plane: it is shown to the author.
+    #[error("failed to set up the account: the {what} {name:?} is in use already")]
+    Taken { what: &'static str, name: String },
+    #[error("failed to set up the account: {0}")]
+    Refused(String),
+}
+
+impl StoreError {
+    /// A word for conditions and metrics.
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Connect(_) | Self::Silent { .. } => "Unreachable",
+            Self::Step { source, .. } if is_unreachable(source) => "Unreachable",
+            Self::Step { .. } => "StepFailed",
+            Self::AuthenticationDisabled => "AuthenticationDisabled",
+            Self::NotRoot { .. } => "NotAdministrator",
+            Self::ClientCertificate(_) => "CredentialsInvalid",
+            Self::Taken { .. } => "NameTaken",
+            Self::Refused(_) => "NameRefused",
+        }
+    }
+
+    /// Whether the same may work a little later.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::Silent { .. } | Self::Step { .. })
+    }
+}
+
+fn is_unreachable(error: &EtcdError) -> bool {
+    match error {
+        // 4: deadline exceeded, 14: unavailable.
+        EtcdError::GRpcStatus(status) => matches!(status.code() as i32, 4 | 14),
+        EtcdError::TransportError(_) | EtcdError::IoError(_) => true,
+        _ => false,
+    }
+}
+
+/// An open connection, as the store's administrator.
+#[derive(Clone)]
+pub struct EtcdStore {
+    client: Client,
+    /// Who we are there.
+    administrator: String,
+}
+
+impl std::fmt::Debug for EtcdStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EtcdStore")
+            .field("administrator", &self.administrator)
+            .finish_non_exhaustive()
+    }
+}
+
+impl EtcdStore {
+    /// Connects and makes sure that this is a store that keeps control planes apart: it answers, authentication is
+    /// on, and we are its administrator.
+    pub async fn connect(config: &StoreConfig) -> Result<Self, StoreError> {
+        let info = pki::inspect(&config.client_cert_pem).map_err(StoreError::ClientCertificate)?;
+        let urls: Vec<_> = config
+            .endpoints
+            .iter()
+            .map(|endpoint| format!("https://{endpoint}"))
+            .collect();
+        let tls = TlsOptions::new()
+            .ca_certificate(Certificate::from_pem(&config.ca_pem))
+            .identity(Identity::from_pem(&config.client_cert_pem, &config.client_key_pem));
+        let options = ConnectOptions::new()
+            .with_tls(tls)
+            .with_connect_timeout(CONNECT_WITHIN)
+            .with_timeout(ANSWER_WITHIN);
+        let client = match tokio::time::timeout(ANSWER_WITHIN, Client::connect(urls, Some(options))).await {
+            Ok(client) => client.map_err(StoreError::Connect)?,
+            Err(_) => return Err(StoreError::Silent { step: "connect" }),
+        };
+        let mut store = Self {
+            client,
+            administrator: info.common_name.unwrap_or_default(),
+        };
+        store.check().await?;
+        Ok(store)
+    }
+
+    /// See [`Self::connect`].
+    pub async fn check(&mut self) -> Result<(), StoreError> {
+        // There is no question that says whether authentication is on, but the refusal of a wrong login does.
+        let mut auth = self.client.auth_client();
+        let login = auth.authenticate("cotenant.dev/nobody".into(), "-".into());
+        match answer("ask whether authentication is on", login).await {
+            Err(StoreError::Step { source, .. }) if says(&source, "authentication is not enabled") => {
+                return Err(StoreError::AuthenticationDisabled);
+            }
+            Err(StoreError::Step { source, .. }) if says(&source, "authentication failed") => {}
+            Err(error) => return Err(error),
+            Ok(_) => {}
+        }
+        let user = self.administrator.clone();
+        let not_root = StoreError::NotRoot { user: user.clone() };
+        match answer("look up the administrator", self.client.user_get(user)).await {
+            Ok(user) if user.roles().iter().any(|role| role == ROOT) => Ok(()),
+            Ok(_) => Err(not_root),
+            Err(StoreError::Step { source, .. })
+                if says(&source, "not found") || says(&source, "permission denied") =>
+            {
+                Err(not_root)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes user, role and key range, as far as they are not there. Can be repeated.
+    pub async fn ensure(&mut self, claim: &Claim, unrecorded: Unrecorded) -> Result<(), StoreError> {
+        self.refuse_reserved(claim, unrecorded)?;
+        self.record(claim, unrecorded).await?;
+        unless(
+            "already exists",
+            answer("add a role", self.client.role_add(claim.schema.as_str())).await,
+        )?;
+        self.grant_range(claim).await?;
+        let options = UserAddOptions::new().with_no_pwd();
+        let add = self.client.user_add(claim.user.as_str(), "", Some(options));
+        unless("already exists", answer("add a user", add).await)?;
+        self.grant_role(claim).await
+    }
+
+    /// The role's right is exactly the key range of the schema: what it has beyond that is taken away.
+    async fn grant_range(&mut self, claim: &Claim) -> Result<(), StoreError> {
+        let (key, end) = key_range(&claim.schema);
+        let role = answer("look up a role", self.client.role_get(claim.schema.as_str())).await?;
+        let mut granted = false;
+        for permission in role.permissions() {
+            let read_write = Permission::read_write(key.clone()).with_range_end(end.clone());
+            if permission == read_write {
+                granted = true;
+                continue;
+            }
+            let options =
+                etcd_client::RoleRevokePermissionOptions::new().with_range_end(permission.range_end().to_vec());
+            let revoke =
+                self.client
+                    .role_revoke_permission(claim.schema.as_str(), permission.key().to_vec(), Some(options));
+            answer("take rights from a role", revoke).await?;
+        }
+        if !granted {
+            let permission = Permission::read_write(key).with_range_end(end);
+            let grant = self.client.role_grant_permission(claim.schema.as_str(), permission);
+            answer("grant a key range", grant).await?;
+        }
+        Ok(())
+    }
+
+    /// The user has the role of its schema and no other.
+    async fn grant_role(&mut self, claim: &Claim) -> Result<(), StoreError> {
+        let user = answer("look up a user", self.client.user_get(claim.user.as_str())).await?;
+        for role in user.roles().iter().filter(|role| **role != claim.schema) {
+            let revoke = self.client.user_revoke_role(claim.user.as_str(), role.as_str());
+            answer("take a role from a user", revoke).await?;
+        }
+        if !user.roles().contains(&claim.schema) {
+            let grant = self.client.user_grant_role(claim.user.as_str(), claim.schema.as_str());
+            answer("grant a role", grant).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes the rights away, then the data, then the user. What is not there is no fault; what is on record as
+    /// another's is left alone. Can be repeated.
+    pub async fn remove(&mut self, claim: &Claim, unrecorded: Unrecorded) -> Result<(), StoreError> {
+        if claim.schema.is_empty() || claim.user.is_empty() {
+            return Err(StoreError::Refused("a name is empty".into()));
+        }
+        self.refuse_administrators(claim)?;
+        let [schema, user] = self.holders(claim).await?;
+        let ours = |holder: &Option<String>| match holder {
+            Some(holder) => *holder == claim.owner,
+            None => unrecorded == Unrecorded::Adopt,
+        };
+        if ours(&schema) {
+            unless(
+                "not found",
+                answer("delete a role", self.client.role_delete(claim.schema.as_str())).await,
+            )?;
+            let (key, end) = key_range(&claim.schema);
+            let options = DeleteOptions::new().with_range(end);
+            answer("delete keys", self.client.delete(key, Some(options))).await?;
+        }
+        if ours(&user) {
+            unless(
+                "not found",
+                answer("delete a user", self.client.user_delete(claim.user.as_str())).await,
+            )?;
+        }
+        for (record, holder) in records(claim).into_iter().zip([schema, user]) {
+            if holder.as_ref() == Some(&claim.owner) {
+                answer("remove a record", self.client.delete(record, None)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Admission has asked the same; it is asked again where it matters.
+    fn refuse_reserved(&self, claim: &Claim, unrecorded: Unrecorded) -> Result<(), StoreError> {
+        if claim.schema.is_empty() || claim.user.is_empty() || claim.owner.is_empty() {
+            return Err(StoreError::Refused("a name is empty".into()));
+        }
+        self.refuse_administrators(claim)?;
+        if unrecorded == Unrecorded::Adopt {
+            return Ok(());
+        }
+        let names = [
+            ("spec.dataStoreSchema", &claim.schema),
+            ("spec.dataStoreUsername", &claim.user),
+        ];
+        match names.into_iter().find_map(|(field, name)| storage::name(field, name)) {
+            Some(denial) => Err(StoreError::Refused(denial.message)),
+            None => Ok(()),
+        }
+    }
+
+    fn refuse_administrators(&self, claim: &Claim) -> Result<(), StoreError> {
+        let is_root = |name: &str| name.eq_ignore_ascii_case(ROOT) || name == self.administrator;
+        let own = |schema: &str| schema.trim_matches('/').split('/').next() == Some(OWN_PREFIX);
+        if is_root(&claim.user) || is_root(&claim.schema) || own(&claim.schema) {
+            return Err(StoreError::Refused(
+                "a name belongs to the store's administrator".into(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Writes down whose the names are, unless that is known.
+    async fn record(&mut self, claim: &Claim, unrecorded: Unrecorded) -> Result<(), StoreError> {
+        let taken = |what: &'static str, name: &str| {
+            Err(StoreError::Taken {
+                what,
+                name: name.to_owned(),
+            })
+        };
+        let [schema, user] = self.holders(claim).await?;
+        let foreign = |holder: &Option<String>| holder.as_ref().is_some_and(|holder| *holder != claim.owner);
+        if foreign(&schema) {
+            return taken("schema", &claim.schema);
+        }
+        if foreign(&user) {
+            return taken("user", &claim.user);
+        }
+        if unrecorded == Unrecorded::Refuse {
+            if schema.is_none() && self.schema_exists(&claim.schema).await? {
+                return taken("schema", &claim.schema);
+            }
+            if user.is_none() && self.user_exists(&claim.user).await? {
+                return taken("user", &claim.user);
+            }
+        }
+        let names = [("schema", &claim.schema, schema), ("user", &claim.user, user)];
+        for (record, (what, name, holder)) in records(claim).into_iter().zip(names) {
+            if holder.is_some() {
+                continue;
+            }
+            // Whoever comes first has it.
+            let transaction = Txn::new()
+                .when([Compare::create_revision(record.as_str(), CompareOp::Equal, 0)])
+                .and_then([TxnOp::put(record.as_str(), claim.owner.as_str(), None::<PutOptions>)]);
+            let first = answer("record an owner", self.client.txn(transaction))
+                .await?
+                .succeeded();
+            if !first && self.holder(&record).await?.as_ref() != Some(&claim.owner) {
+                return taken(what, name);
+            }
+        }
+        Ok(())
+    }
+
+    async fn schema_exists(&mut self, schema: &str) -> Result<bool, StoreError> {
+        match answer("look up a role", self.client.role_get(schema)).await {
+            Ok(_) => return Ok(true),
+            Err(StoreError::Step { source, .. }) if says(&source, "not found") => {}
+            Err(error) => return Err(error),
+        }
+        let (key, end) = key_range(schema);
+        let options = GetOptions::new().with_range(end).with_limit(1).with_keys_only();
+        let found = answer("look for keys", self.client.get(key, Some(options))).await?;
+        Ok(!found.kvs().is_empty())
+    }
+
+    async fn user_exists(&mut self, user: &str) -> Result<bool, StoreError> {
+        match answer("look up a user", self.client.user_get(user)).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::Step { source, .. }) if says(&source, "not found") => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn holders(&mut self, claim: &Claim) -> Result<[Option<String>; 2], StoreError> {
+        let [schema, user] = records(claim);
+        Ok([self.holder(&schema).await?, self.holder(&user).await?])
+    }
+
+    async fn holder(&mut self, record: &str) -> Result<Option<String>, StoreError> {
+        let found = answer("read a record", self.client.get(record, None)).await?;
+        Ok(found
+            .kvs()
+            .first()
+            .map(|entry| String::from_utf8_lossy(entry.value()).into_owned()))
+    }
+}
+
+/// The keys of a schema, as first key and the first key after them.
+fn key_range(schema: &str) -> (Vec<u8>, Vec<u8>) {
+    let key = format!("/{}/", schema.trim_matches('/')).into_bytes();
+    let mut end = key.clone();
+    // The last byte is a slash, so the next one exists: `0`.
+    if let Some(last) = end.last_mut() {
+        *last += 1;
+    }
+    (key, end)
+}
+
+/// Where it is written down whose schema and user these are.
+fn records(claim: &Claim) -> [String; 2] {
+    [
+        format!("/{OWN_PREFIX}/schemas/{}", claim.schema),
+        format!("/{OWN_PREFIX}/users/{}", claim.user),
+    ]
+}
+
+async fn answer<T>(step: &'static str, question: impl Future<Output = Result<T, EtcdError>>) -> Result<T, StoreError> {
+    match tokio::time::timeout(ANSWER_WITHIN, question).await {
+        Ok(answer) => answer.map_err(|source| StoreError::Step { step, source }),
+        Err(_) => Err(StoreError::Silent { step }),
+    }
+}
+
+/// A step whose refusal with that text means that there is nothing left to do.
+fn unless<T>(text: &str, result: Result<T, StoreError>) -> Result<(), StoreError> {
+    match result {
+        Ok(_) => Ok(()),
+        Err(StoreError::Step { source, .. }) if says(&source, text) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// etcd tells its refusals apart by text only.
+fn says(error: &EtcdError, text: &str) -> bool {
+    matches!(error, EtcdError::GRpcStatus(status) if status.message().contains(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_holds_a_schemas_keys_and_no_siblings() {
+        let within = |schema: &str, key: &str| {
+            let (first, end) = key_range(schema);
+            (first.as_slice()..end.as_slice()).contains(&key.as_bytes())
+        };
+        assert!(within("cp-a", "/cp-a/registry/pods/x"));
+        assert!(within("cp-a", "/cp-a/\u{10ffff}"));
+        assert!(!within("cp-a", "/cp-aa/registry"));
+        assert!(!within("cp-a", "/cp-a0"));
+        assert!(!within("cp-a", "/cp-a"));
+        assert!(!within("cp-aa", "/cp-a/registry"));
+        assert!(within("/cp-a/", "/cp-a/registry"));
+    }
+
+    #[test]
+    fn configurations_do_not_print_keys() {
+        let config = StoreConfig {
+            endpoints: vec!["etcd:2379".into()],
+            ca_pem: "ca".into(),
+            client_cert_pem: "cert".into(),
+            client_key_pem: "very secret".into(),
+        };
+        assert_eq!(format!("{config:?}"), r#"StoreConfig { endpoints: ["etcd:2379"], .. }"#);
+    }
+}

@@ -1,0 +1,346 @@
+//! What a control plane should look like: pure functions from the object and what was observed to objects.
+//!
+//! The work has two halves, because the address of a control plane may be known only once its Service exists:
+//! [`service::service`] first, then [`plan`] for everything else. A [`Plan`] holds decisions and no key material, so
+//! that it can be shown to people; the rendered objects travel beside it.
+
+pub mod certificates;
+pub mod deployment;
+pub mod exposure;
+mod flags;
+pub mod identity;
+pub mod kubeadm_config;
+pub mod kubeconfigs;
+pub mod network_policy;
+pub mod secrets;
+pub mod service;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use api::kamaji::names::DATASTORE_SECRET_FINALIZER;
+use api::kamaji::v1alpha1::TenantControlPlane;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::ResourceExt;
+use pki::San;
+use serde::Serialize;
+use tenancy::control_plane::deputy::{self, Trust};
+use tenancy::control_plane::{effective, not_yet};
+use tenancy::denial::Denial;
+
+use self::exposure::Exposure;
+use self::network_policy::Destination;
+use self::secrets::{Recipe, SecretPlan, SecretRecipe};
+use crate::admin_network::AdminNetwork;
+
+/// Every Secret of a control plane, by component and in the order in which they are made. Its name is
+/// `<control plane>-<component>`.
+pub const SECRET_COMPONENTS: [&str; 11] = [
+    "ca",
+    "front-proxy-ca-certificate",
+    "sa-certificate",
+    "api-server-certificate",
+    "api-server-kubelet-client-certificate",
+    "front-proxy-client-certificate",
+    "admin-kubeconfig",
+    "controller-manager-kubeconfig",
+    "scheduler-kubeconfig",
+    "datastore-config",
+    "datastore-certificate",
+];
+
+/// Why a control plane cannot go on for now. Not an error: a change elsewhere will wake it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Waiting {
+    /// Which condition says so.
+    pub condition: &'static str,
+    /// `CamelCase` reason of the condition.
+    pub reason: &'static str,
+    /// A sentence for people.
+    pub message: String,
+}
+
+impl Waiting {
+    fn accepted(denial: &Denial, more: usize) -> Self {
+        let more = match more {
+            0 => String::new(),
+            more => format!(" (and {more} more)"),
+        };
+        Self {
+            condition: crate::status::ACCEPTED,
+            reason: denial.reason,
+            message: format!("{}{more}", denial.message),
+        }
+    }
+
+    pub(crate) fn address(message: String) -> Self {
+        Self {
+            condition: crate::status::EXPOSED,
+            reason: "AddressMissing",
+            message,
+        }
+    }
+
+    pub(crate) fn datastore(reason: &'static str, message: String) -> Self {
+        Self {
+            condition: crate::status::DATASTORE,
+            reason,
+            message,
+        }
+    }
+}
+
+/// Why a spec is not carried out, if it is not: it reaches for what its author may not have, or asks for what nobody
+/// does yet.
+///
+/// Admission has asked the same, but objects may be older than its rules, Secrets may lose their labels, and
+/// administrators may trust less than they did.
+pub fn refusal(tcp: &TenantControlPlane, own_secrets: &BTreeSet<String>, trust: &Trust) -> Option<Waiting> {
+    let mut denials = deputy::denials(tcp, own_secrets, trust);
+    denials.extend(not_yet::denials(&tcp.spec));
+    let (first, more) = denials.split_first()?;
+    Some(Waiting::accepted(first, more.len()))
+}
+
+/// The account of a control plane in its datastore.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Account {
+    /// Database, or prefix of the keys without slashes around it.
+    pub schema: String,
+    /// User.
+    pub user: String,
+}
+
+impl Account {
+    /// What is on record wins, then what the spec asks for, then the UID, which nobody else can have.
+    pub fn of(tcp: &TenantControlPlane) -> Self {
+        Self {
+            schema: effective::schema(tcp).unwrap_or_default().to_owned(),
+            user: effective::user(tcp).unwrap_or_default().to_owned(),
+        }
+    }
+}
+
+/// What has to be known of a datastore to render a control plane on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DatastoreFacts {
+    /// Name of the DataStore object.
+    pub name: String,
+    /// Driver, as the object spells it.
+    pub driver: String,
+    /// `host:port` of each member.
+    pub endpoints: Vec<String>,
+    /// The same, as the pods reach them in the admin cluster's network.
+    pub destinations: Vec<Destination>,
+}
+
+/// A control plane with every default and discovery resolved.
+#[derive(Debug, Clone)]
+pub struct Hosted<'a> {
+    /// The object itself, for everything that is copied as it is.
+    pub tcp: &'a TenantControlPlane,
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// The version that runs after this pass.
+    pub version: String,
+    /// Ranges of the tenant's Services.
+    pub service_cidrs: Vec<String>,
+    /// Ranges of the tenant's pods.
+    pub pod_cidrs: Vec<String>,
+    /// Where it is reached.
+    pub exposure: Exposure,
+    /// What its certificate answers to.
+    pub server_names: Vec<San>,
+    /// Its account in the datastore.
+    pub account: Account,
+    /// The datastore.
+    pub datastore: DatastoreFacts,
+    /// How much garbage the components let grow, in percent of what they use; `None` leaves it to Go, which takes 100.
+    pub gogc: Option<u32>,
+}
+
+impl<'a> Hosted<'a> {
+    /// Resolves everything that is not a discovery.
+    pub fn new(
+        tcp: &'a TenantControlPlane,
+        version: String,
+        exposure: Exposure,
+        datastore: DatastoreFacts,
+        gogc: Option<u32>,
+    ) -> Self {
+        let owned = |ranges: Vec<&str>| ranges.into_iter().map(str::to_owned).collect::<Vec<_>>();
+        let service_cidrs = owned(effective::service_cidrs(&tcp.spec.network_profile));
+        let pod_cidrs = owned(effective::pod_cidrs(&tcp.spec.network_profile));
+        Self {
+            name: tcp.name_any(),
+            namespace: tcp.namespace().unwrap_or_default(),
+            version,
+            server_names: exposure::server_names(tcp, &exposure, &service_cidrs),
+            service_cidrs,
+            pod_cidrs,
+            exposure,
+            account: Account::of(tcp),
+            datastore,
+            gogc,
+            tcp,
+        }
+    }
+
+    /// `host:port` that nodes and people use.
+    pub fn endpoint(&self) -> String {
+        exposure::host_port(&self.exposure.advertise_address, self.exposure.port)
+    }
+
+    /// Every Secret, in the order in which they are made.
+    pub fn secret_recipes(&self) -> Vec<SecretRecipe> {
+        let mut recipes = certificates::recipes(&self.name, self.server_names.clone());
+        recipes.extend(kubeconfigs::recipes(&self.name, &self.namespace, &self.exposure));
+        recipes.push(SecretRecipe {
+            name: format!("{}-datastore-config", self.name),
+            component: "datastore-config",
+            lifecycle: None,
+            finalizer: Some(DATASTORE_SECRET_FINALIZER),
+            recipe: Recipe::DatastoreAccount {
+                connection_string: String::new(),
+                schema: self.account.schema.clone(),
+                user: self.account.user.clone(),
+            },
+        });
+        recipes.push(certificates::datastore_recipe(&self.name, &self.account.user));
+        debug_assert!(recipes.iter().map(|recipe| recipe.component).eq(SECRET_COMPONENTS));
+        recipes
+    }
+}
+
+/// Which version runs after this pass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VersionPlan {
+    /// What is rendered.
+    pub run: String,
+    /// What the spec asks for, when it is refused, with the reason.
+    pub refused: Option<String>,
+}
+
+/// The gate of version changes: within a minor, or one minor up. Admission says the same; this holds for what came past
+/// it. A refused version leaves what runs as it is.
+pub fn version(wanted: &str, installed: Option<&str>) -> VersionPlan {
+    let Some(installed) = installed.filter(|installed| *installed != wanted) else {
+        return VersionPlan {
+            run: wanted.to_owned(),
+            refused: None,
+        };
+    };
+    match tenancy::control_plane::version::change(installed, None, wanted) {
+        None => VersionPlan {
+            run: wanted.to_owned(),
+            refused: None,
+        },
+        Some(denial) => VersionPlan {
+            run: installed.to_owned(),
+            refused: Some(format!(
+                "the required upgrade plan is not available: {}",
+                denial.message
+            )),
+        },
+    }
+}
+
+/// Everything that was decided about a control plane, without any key material. What `explain` prints.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Plan {
+    /// Which version runs.
+    pub version: VersionPlan,
+    /// Where it is reached.
+    pub exposure: Exposure,
+    /// Its account in the datastore.
+    pub account: Account,
+    /// The datastore.
+    pub datastore: DatastoreFacts,
+    /// What its pods must not reach.
+    pub out_of_reach: AdminNetwork,
+    /// What happens to each Secret.
+    pub secrets: Vec<SecretPlan>,
+}
+
+/// The objects of a plan, with key material.
+pub struct Objects {
+    /// Recipes and data of all Secrets, in the order in which they are written.
+    pub secrets: Vec<(SecretRecipe, secrets::Data)>,
+    /// What kubeadm would say.
+    pub kubeadm_config: ConfigMap,
+    /// What the pods may reach.
+    pub network_policy: NetworkPolicy,
+    /// The pods.
+    pub deployment: Deployment,
+    /// Checksums of the Secrets, by component.
+    pub checksums: BTreeMap<&'static str, String>,
+    /// When the first certificate has to be replaced.
+    pub next_renewal: Option<jiff::Timestamp>,
+}
+
+/// Recipes only: the data are private keys.
+impl std::fmt::Debug for Objects {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let recipes: Vec<&SecretRecipe> = self.secrets.iter().map(|(recipe, _)| recipe).collect();
+        f.debug_struct("Objects")
+            .field("secrets", &recipes)
+            .field("checksums", &self.checksums)
+            .field("next_renewal", &self.next_renewal)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Decides everything about a control plane whose address is known.
+pub fn plan(
+    hosted: &Hosted<'_>,
+    refused_version: Option<String>,
+    existing: &BTreeMap<String, Secret>,
+    datastore_authority: Option<(String, String)>,
+    admin: &AdminNetwork,
+    dns_labels: &BTreeMap<String, String>,
+    clock: secrets::Clock,
+) -> Result<(Plan, Objects), secrets::Error> {
+    let recipes = hosted.secret_recipes();
+    let mut credentials = secrets::plan(&recipes, existing, datastore_authority, clock)?;
+    let checksums: BTreeMap<&'static str, String> = recipes
+        .iter()
+        .map(|recipe| {
+            (
+                recipe.component,
+                identity::secret_checksum(&credentials.data[&recipe.name]),
+            )
+        })
+        .collect();
+    let plan = Plan {
+        version: VersionPlan {
+            run: hosted.version.clone(),
+            refused: refused_version,
+        },
+        exposure: hosted.exposure.clone(),
+        account: hosted.account.clone(),
+        datastore: hosted.datastore.clone(),
+        out_of_reach: admin.clone(),
+        secrets: credentials.plans,
+    };
+    let objects = Objects {
+        kubeadm_config: kubeadm_config::kubeadm_config(hosted),
+        network_policy: network_policy::network_policy(hosted.tcp, admin, &hosted.datastore.destinations, dns_labels),
+        deployment: deployment::deployment(hosted, &checksums),
+        secrets: recipes
+            .into_iter()
+            .map(|recipe| {
+                let data = credentials.data.remove(&recipe.name).unwrap_or_default();
+                (recipe, data)
+            })
+            .collect(),
+        checksums,
+        next_renewal: credentials.next_renewal,
+    };
+    Ok((plan, objects))
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,611 @@
+//! Which credentials a control plane has, whether what exists still serves, and what is made anew.
+//!
+//! One table of recipes drives everything: a recipe says what a Secret must hold, [`judge`] says of an existing Secret
+//! whether it does, and [`issue`] makes what is missing. Valid material is never replaced, whatever its kind of key:
+//! a control plane that comes from Kamaji keeps its RSA keys until they rotate, a user's own authority stays.
+//!
+//! Leaves are judged against the authority that *will* be there after the pass. When the authority is replaced all of
+//! its leaves follow in the same pass, and no state in between is remembered anywhere.
+
+use std::collections::BTreeMap;
+
+use api::kamaji::names;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use pki::{Authority, Kubeconfig, LEAF_VALIDITY, LeafRequest, San, Usage};
+use serde::Serialize;
+
+use super::identity;
+
+/// The contents of a Secret.
+pub type Data = BTreeMap<String, ByteString>;
+
+/// Who signs a leaf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum Signer {
+    /// The control plane's own authority.
+    ControlPlane,
+    /// The authority for aggregated API servers.
+    FrontProxy,
+    /// The authority of the datastore.
+    Datastore,
+}
+
+/// One kubeconfig of a Secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KubeconfigRecipe {
+    /// Key in the Secret.
+    pub key: &'static str,
+    /// URL of the API server.
+    pub server: String,
+    /// User, which is the certificate's common name.
+    pub user: &'static str,
+    /// Groups, which are the certificate's organisations.
+    pub groups: &'static [&'static str],
+}
+
+/// What a Secret must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum Recipe {
+    /// A self-signed authority.
+    Authority {
+        /// Which leaves it signs.
+        signer: Signer,
+        /// Common name and only DNS name.
+        common_name: &'static str,
+        /// Keys of certificate and private key.
+        keys: (&'static str, &'static str),
+        /// Further keys that hold copies, for Cluster API.
+        copies: Option<(&'static str, &'static str)>,
+    },
+    /// The key pair that signs service account tokens.
+    ServiceAccountKeys,
+    /// A certificate with its key.
+    Leaf {
+        /// Who signs.
+        signer: Signer,
+        /// Keys of certificate and private key.
+        keys: (&'static str, &'static str),
+        /// Key that holds the signer's certificate, if the Secret carries it.
+        authority_key: Option<&'static str>,
+        /// Common name.
+        common_name: String,
+        /// Whether it is for a server, else for a client.
+        server: bool,
+        /// Names that it must carry.
+        #[serde(serialize_with = "as_text")]
+        sans: Vec<San>,
+    },
+    /// Kubeconfigs with a client certificate each.
+    Kubeconfigs {
+        /// Name of the cluster entry.
+        cluster: String,
+        /// One per key.
+        entries: Vec<KubeconfigRecipe>,
+    },
+    /// The account in the datastore, in the form that kine takes as environment.
+    DatastoreAccount {
+        /// First endpoint for drivers that are reached by connection string, else empty.
+        connection_string: String,
+        /// Database, or prefix without the leading slash.
+        schema: String,
+        /// User of the datastore.
+        user: String,
+    },
+}
+
+fn as_text<S: serde::Serializer>(sans: &[San], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(sans.iter().map(ToString::to_string))
+}
+
+/// A Secret of a control plane, as it should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SecretRecipe {
+    /// Name of the Secret.
+    pub name: String,
+    /// Value of the component label.
+    pub component: &'static str,
+    /// Value of the lifecycle label, for Secrets whose certificates expire.
+    pub lifecycle: Option<&'static str>,
+    /// Finalizer that holds it, if any.
+    pub finalizer: Option<&'static str>,
+    /// What it holds.
+    pub recipe: Recipe,
+}
+
+/// Why a Secret is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum Reason {
+    /// There is none.
+    Missing,
+    /// A key of it is missing or cannot be parsed.
+    Unreadable(String),
+    /// Certificate and private key do not belong together.
+    ForeignKey,
+    /// The signer is another one than the control plane has, or is being replaced itself.
+    OtherAuthority,
+    /// The certificate ends soon, or has ended.
+    Expiring,
+    /// Names that clients use are not in the certificate.
+    MissingNames(Vec<String>),
+    /// The certificate is for somebody else.
+    OtherSubject,
+    /// The kubeconfig points elsewhere.
+    OtherServer,
+    /// The contents were changed by another hand.
+    Tampered,
+    /// Somebody asked for it with the rotation annotation.
+    RotationRequested,
+}
+
+/// What happens to a Secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum Action {
+    /// It serves; nothing is written.
+    Keep,
+    /// Its material serves; labels, owner, checksum or copies are put right.
+    Repair,
+    /// Its material is made anew.
+    Issue(Reason),
+}
+
+/// A decision about one Secret. Holds no material.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SecretPlan {
+    /// Name of the Secret.
+    pub name: String,
+    /// Value of the component label.
+    pub component: &'static str,
+    /// What happens.
+    pub action: Action,
+}
+
+/// A Secret could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The signer is not there, or its material cannot be read.
+    #[error("failed to read the authority that signs {secret}")]
+    Signer {
+        /// Name of the Secret.
+        secret: String,
+        /// Why.
+        #[source]
+        source: pki::Error,
+    },
+    /// Nobody gave the material of the signer.
+    #[error("failed to sign {secret}: its authority has no private key here")]
+    NoSigner {
+        /// Name of the Secret.
+        secret: String,
+    },
+    /// Issuing failed.
+    #[error("failed to issue {secret}")]
+    Issue {
+        /// Name of the Secret.
+        secret: String,
+        /// Why.
+        #[source]
+        source: pki::Error,
+    },
+}
+
+/// Time and thresholds of a pass.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    /// Time of the pass.
+    pub now: Timestamp,
+    /// How long before its end a certificate is replaced.
+    pub renewal_window: SignedDuration,
+}
+
+/// Authorities by what they sign, PEM certificate and key.
+pub type Signers = BTreeMap<Signer, (String, String)>;
+
+/// The result of a pass over all recipes.
+#[derive(Default)]
+pub struct Outcome {
+    /// One row per recipe, in their order.
+    pub plans: Vec<SecretPlan>,
+    /// The Secrets that have to be written, in that order, named by recipe.
+    pub data: BTreeMap<String, Data>,
+    /// When the first certificate has to be replaced.
+    pub next_renewal: Option<Timestamp>,
+}
+
+/// Decisions only: the data are private keys.
+impl std::fmt::Debug for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outcome")
+            .field("plans", &self.plans)
+            .field("next_renewal", &self.next_renewal)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Judges every Secret in order and makes what is missing.
+///
+/// `datastore` is the datastore's authority. The same input gives the same decisions; only new key material differs.
+pub fn plan(
+    recipes: &[SecretRecipe],
+    existing: &BTreeMap<String, Secret>,
+    datastore: Option<(String, String)>,
+    clock: Clock,
+) -> Result<Outcome, Error> {
+    let mut outcome = Outcome::default();
+    let mut signers = Signers::new();
+    signers.extend(datastore.map(|authority| (Signer::Datastore, authority)));
+    for wanted in recipes {
+        let old = existing.get(&wanted.name);
+        let (action, data) = match judge(wanted, old, &signers, clock) {
+            Ok(data) => {
+                let old = old.expect("only an existing Secret serves");
+                let repaired = old.data.as_ref() != Some(&data) || !metadata_serves(wanted, old, &data);
+                (if repaired { Action::Repair } else { Action::Keep }, data)
+            }
+            Err(reason) => (Action::Issue(reason), issue(wanted, old, &signers, clock)?),
+        };
+        if let Recipe::Authority { signer, keys, .. } = &wanted.recipe {
+            let pem = |key: &str| text(&data, key).unwrap_or_default().to_owned();
+            signers.insert(*signer, (pem(keys.0), pem(keys.1)));
+        }
+        outcome.next_renewal = outcome
+            .next_renewal
+            .into_iter()
+            .chain(renewal(&wanted.recipe, &data, clock))
+            .min();
+        outcome.plans.push(SecretPlan {
+            name: wanted.name.clone(),
+            component: wanted.component,
+            action,
+        });
+        outcome.data.insert(wanted.name.clone(), data);
+    }
+    Ok(outcome)
+}
+
+/// Whether an existing Secret serves. Gives the data that it should hold (its own, with copies completed), or why it
+/// does not serve.
+fn judge(wanted: &SecretRecipe, old: Option<&Secret>, signers: &Signers, clock: Clock) -> Result<Data, Reason> {
+    let old = old.ok_or(Reason::Missing)?;
+    let rotate = old
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|all| all.get(names::ROTATE_ANNOTATION));
+    if rotate.is_some_and(String::is_empty) {
+        return Err(Reason::RotationRequested);
+    }
+    let empty = Data::new();
+    let data = old.data.as_ref().unwrap_or(&empty);
+    let pem = |key: &str| text(data, key).ok_or_else(|| Reason::Unreadable(key.to_owned()));
+    match &wanted.recipe {
+        Recipe::Authority {
+            keys: (cert_key, private_key),
+            copies,
+            ..
+        } => {
+            let (cert, key) = (pem(cert_key)?, pem(private_key)?);
+            Authority::from_pem(cert, key).map_err(|error| unreadable(&error, cert_key))?;
+            let mut keep = pairs(&[(cert_key, cert), (private_key, key)]);
+            if let Some((cert_copy, key_copy)) = copies {
+                keep.extend(pairs(&[(cert_copy, cert), (key_copy, key)]));
+            }
+            Ok(keep)
+        }
+        Recipe::ServiceAccountKeys => {
+            let (public, private) = (pem("sa.pub")?, pem("sa.key")?);
+            match pki::service_account_keys_match(public, private) {
+                Ok(true) => Ok(pairs(&[("sa.pub", public), ("sa.key", private)])),
+                Ok(false) => Err(Reason::ForeignKey),
+                Err(_) => Err(Reason::Unreadable("sa.key".to_owned())),
+            }
+        }
+        Recipe::Leaf {
+            signer,
+            keys: (cert_key, private_key),
+            authority_key,
+            common_name,
+            sans,
+            ..
+        } => {
+            let (cert, key) = (pem(cert_key)?, pem(private_key)?);
+            let authority = signers
+                .get(signer)
+                .map(|(cert, _)| cert.as_str())
+                .ok_or(Reason::OtherAuthority)?;
+            judge_leaf(cert, key, authority, common_name, clock).map_err(|reason| locate(reason, cert_key))?;
+            let info = pki::inspect(cert).map_err(|_| Reason::Unreadable((*cert_key).to_owned()))?;
+            let missing = info.missing_sans(sans);
+            if !missing.is_empty() {
+                return Err(Reason::MissingNames(missing.iter().map(ToString::to_string).collect()));
+            }
+            let mut keep = pairs(&[(cert_key, cert), (private_key, key)]);
+            if let Some(authority_key) = authority_key {
+                keep.extend(pairs(&[(authority_key, authority)]));
+            }
+            Ok(keep)
+        }
+        Recipe::Kubeconfigs { cluster, entries } => {
+            let (authority, _) = signers.get(&Signer::ControlPlane).ok_or(Reason::OtherAuthority)?;
+            let mut keep = Data::new();
+            for entry in entries {
+                let yaml = pem(entry.key)?;
+                judge_kubeconfig(yaml, cluster, entry, authority, clock)?;
+                keep.extend(pairs(&[(entry.key, yaml)]));
+            }
+            Ok(keep)
+        }
+        Recipe::DatastoreAccount {
+            connection_string,
+            schema,
+            user,
+        } => {
+            let password = pem("DB_PASSWORD")?;
+            // The password is only as good as the checksum beside it: a changed one is not ours and is replaced.
+            if password.is_empty() || annotated_checksum(old) != Some(identity::secret_checksum(data).as_str()) {
+                return Err(Reason::Tampered);
+            }
+            Ok(account(connection_string, schema, user, password))
+        }
+    }
+}
+
+fn judge_leaf(cert: &str, key: &str, authority: &str, common_name: &str, clock: Clock) -> Result<(), Reason> {
+    let unreadable = |_| Reason::Unreadable(String::new());
+    let info = pki::inspect(cert).map_err(unreadable)?;
+    if info.common_name.as_deref() != Some(common_name) {
+        return Err(Reason::OtherSubject);
+    }
+    // A leaf that lasts as long as its authority cannot be improved by another one.
+    let authority_ends = pki::inspect(authority).map_err(unreadable)?.not_after;
+    if info.not_after < authority_ends && info.needs_renewal(clock.now, clock.renewal_window) {
+        return Err(Reason::Expiring);
+    }
+    if !pki::matches_key(cert, key).map_err(unreadable)? {
+        return Err(Reason::ForeignKey);
+    }
+    if !pki::is_signed_by(cert, authority).map_err(unreadable)? {
+        return Err(Reason::OtherAuthority);
+    }
+    Ok(())
+}
+
+fn judge_kubeconfig(
+    yaml: &str,
+    cluster: &str,
+    entry: &KubeconfigRecipe,
+    authority: &str,
+    clock: Clock,
+) -> Result<(), Reason> {
+    let kubeconfig = Kubeconfig::parse(yaml).map_err(|_| Reason::Unreadable(entry.key.to_owned()))?;
+    judge_leaf(
+        &kubeconfig.client.cert_pem,
+        &kubeconfig.client.key_pem,
+        authority,
+        entry.user,
+        clock,
+    )
+    .map_err(|reason| locate(reason, entry.key))?;
+    let groups = pki::inspect(&kubeconfig.client.cert_pem)
+        .map(|info| info.organizations)
+        .unwrap_or_default();
+    if groups != entry.groups {
+        return Err(Reason::OtherSubject);
+    }
+    if kubeconfig.ca_pem.trim() != authority.trim() {
+        return Err(Reason::OtherAuthority);
+    }
+    if kubeconfig.server != entry.server || kubeconfig.cluster != cluster {
+        return Err(Reason::OtherServer);
+    }
+    Ok(())
+}
+
+/// Makes the material of a Secret. Parts of the old one that still serve are kept.
+fn issue(wanted: &SecretRecipe, old: Option<&Secret>, signers: &Signers, clock: Clock) -> Result<Data, Error> {
+    let secret = || wanted.name.clone();
+    let failed = |source| Error::Issue {
+        secret: secret(),
+        source,
+    };
+    let signer = |signer: Signer| -> Result<Authority, Error> {
+        let (cert, key) = signers
+            .get(&signer)
+            .ok_or_else(|| Error::NoSigner { secret: secret() })?;
+        Authority::from_pem(cert, key).map_err(|source| Error::Signer {
+            secret: secret(),
+            source,
+        })
+    };
+    match &wanted.recipe {
+        Recipe::Authority {
+            common_name,
+            keys,
+            copies,
+            ..
+        } => {
+            let names = [San::Dns((*common_name).to_owned())];
+            let authority = Authority::new(common_name, &names, pki::AUTHORITY_VALIDITY, clock.now).map_err(failed)?;
+            let mut data = pairs(&[(keys.0, authority.cert_pem()), (keys.1, authority.key_pem())]);
+            if let Some((cert_copy, key_copy)) = copies {
+                data.extend(pairs(&[
+                    (cert_copy, authority.cert_pem()),
+                    (key_copy, authority.key_pem()),
+                ]));
+            }
+            Ok(data)
+        }
+        Recipe::ServiceAccountKeys => {
+            let keys = pki::service_account_key_pair().map_err(failed)?;
+            Ok(pairs(&[("sa.pub", &keys.public_pem), ("sa.key", &keys.private_pem)]))
+        }
+        Recipe::Leaf {
+            signer: by,
+            keys,
+            authority_key,
+            common_name,
+            server,
+            sans,
+        } => {
+            let authority = signer(*by)?;
+            let request = if *server {
+                LeafRequest::server(common_name, sans.clone(), clock.now)
+            } else {
+                LeafRequest::client(common_name, &[], clock.now)
+            };
+            let pair = authority.issue(&within(request, &authority)).map_err(failed)?;
+            let mut data = pairs(&[(keys.0, &pair.cert_pem), (keys.1, &pair.key_pem)]);
+            if let Some(authority_key) = authority_key {
+                data.extend(pairs(&[(authority_key, authority.cert_pem())]));
+            }
+            Ok(data)
+        }
+        Recipe::Kubeconfigs { cluster, entries } => {
+            let authority = signer(Signer::ControlPlane)?;
+            let rotation = old.is_some_and(|old| {
+                old.metadata
+                    .annotations
+                    .iter()
+                    .flatten()
+                    .any(|(key, value)| key == names::ROTATE_ANNOTATION && value.is_empty())
+            });
+            let mut data = Data::new();
+            for entry in entries {
+                let before = old
+                    .and_then(|old| old.data.as_ref())
+                    .and_then(|data| text(data, entry.key));
+                let kept = before
+                    .filter(|_| !rotation)
+                    .and_then(|yaml| client_of(yaml, entry, &authority, clock));
+                let client = match kept {
+                    Some(client) => client,
+                    None => authority
+                        .issue(&within(
+                            LeafRequest::client(entry.user, entry.groups, clock.now),
+                            &authority,
+                        ))
+                        .map_err(failed)?,
+                };
+                let kubeconfig = Kubeconfig {
+                    cluster: cluster.clone(),
+                    server: entry.server.clone(),
+                    ca_pem: authority.cert_pem().to_owned(),
+                    user: entry.user.to_owned(),
+                    client,
+                    namespace: None,
+                    tls_server_name: None,
+                };
+                data.extend(pairs(&[(entry.key, &kubeconfig.to_yaml())]));
+            }
+            Ok(data)
+        }
+        Recipe::DatastoreAccount {
+            connection_string,
+            schema,
+            user,
+        } => Ok(account(
+            connection_string,
+            schema,
+            user,
+            &uuid::Uuid::new_v4().to_string(),
+        )),
+    }
+}
+
+/// The client pair of an existing kubeconfig, when only its server or its sibling entries were wrong.
+fn client_of(yaml: &str, entry: &KubeconfigRecipe, authority: &Authority, clock: Clock) -> Option<pki::KeyPair> {
+    let kubeconfig = Kubeconfig::parse(yaml).ok()?;
+    let info = pki::inspect(&kubeconfig.client.cert_pem).ok()?;
+    let (cert, key) = (&kubeconfig.client.cert_pem, &kubeconfig.client.key_pem);
+    let serves =
+        info.organizations == entry.groups && judge_leaf(cert, key, authority.cert_pem(), entry.user, clock).is_ok();
+    serves.then_some(kubeconfig.client)
+}
+
+/// A leaf does not outlive its authority; verifiers would refuse it anyway, and this way it is renewed in time.
+fn within(mut request: LeafRequest, authority: &Authority) -> LeafRequest {
+    if authority.not_after() > request.not_before {
+        request.not_after = request.not_after.min(authority.not_after());
+    }
+    debug_assert!(request.not_after <= request.not_before + LEAF_VALIDITY + SignedDuration::from_hours(1));
+    debug_assert!(request.usages.len() == 1 && request.usages[0] != Usage::CodeSigning);
+    request
+}
+
+/// When the first certificate in the data has to be replaced. Authorities are replaced by people only.
+fn renewal(recipe: &Recipe, data: &Data, clock: Clock) -> Option<Timestamp> {
+    let ends = |cert: &str| {
+        pki::inspect(cert)
+            .ok()
+            .map(|info| info.renewal_at(clock.renewal_window))
+    };
+    match recipe {
+        Recipe::Leaf { keys, .. } => text(data, keys.0).and_then(ends),
+        Recipe::Kubeconfigs { entries, .. } => entries
+            .iter()
+            .filter_map(|entry| Kubeconfig::parse(text(data, entry.key)?).ok())
+            .filter_map(|kubeconfig| ends(&kubeconfig.client.cert_pem))
+            .min(),
+        _ => None,
+    }
+}
+
+/// Whether labels, finalizer and checksum are as they should be. The owner is the writer's business.
+fn metadata_serves(wanted: &SecretRecipe, old: &Secret, data: &Data) -> bool {
+    let labels = old.metadata.labels.as_ref();
+    let has = |key: &str, value: &str| labels.and_then(|all| all.get(key)).is_some_and(|found| found == value);
+    has(names::PROJECT_LABEL, names::PROJECT_VALUE)
+        && has(names::COMPONENT_LABEL, wanted.component)
+        && labels.is_some_and(|all| all.contains_key(names::NAME_LABEL))
+        && wanted.lifecycle.is_none_or(|value| has(names::LIFECYCLE_LABEL, value))
+        && wanted
+            .finalizer
+            .is_none_or(|wanted| old.metadata.finalizers.iter().flatten().any(|found| found == wanted))
+        && annotated_checksum(old) == Some(identity::secret_checksum(data).as_str())
+}
+
+fn annotated_checksum(secret: &Secret) -> Option<&str> {
+    secret
+        .metadata
+        .annotations
+        .as_ref()?
+        .get(names::CHECKSUM_ANNOTATION)
+        .map(String::as_str)
+}
+
+fn account(connection_string: &str, schema: &str, user: &str, password: &str) -> Data {
+    pairs(&[
+        ("DB_CONNECTION_STRING", connection_string),
+        ("DB_PASSWORD", password),
+        ("DB_SCHEMA", schema),
+        ("DB_USER", user),
+    ])
+}
+
+fn pairs(pairs: &[(&str, &str)]) -> Data {
+    pairs
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), ByteString(value.as_bytes().to_vec())))
+        .collect()
+}
+
+/// The value of a key, when it is text.
+pub fn text<'a>(data: &'a Data, key: &str) -> Option<&'a str> {
+    data.get(key).and_then(|value| std::str::from_utf8(&value.0).ok())
+}
+
+fn unreadable(error: &pki::Error, key: &str) -> Reason {
+    match error {
+        pki::Error::ForeignKey => Reason::ForeignKey,
+        _ => Reason::Unreadable(key.to_owned()),
+    }
+}
+
+/// Names the key in a reason that was given without one.
+fn locate(reason: Reason, key: &str) -> Reason {
+    match reason {
+        Reason::Unreadable(inner) if inner.is_empty() => Reason::Unreadable(key.to_owned()),
+        other => other,
+    }
+}

@@ -1,0 +1,309 @@
+//! What the controller watches, and which control planes a change concerns.
+//!
+//! Only what carries our label is kept of kinds of which a cluster has many. Services and Nodes are kept whole but for
+//! what nobody reads: datastores, DNS and the users' own Services have no label of ours.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use api::kamaji::names::{NAME_LABEL, PROJECT_LABEL, PROJECT_VALUE};
+use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Secret, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{NetworkPolicy, ServiceCIDR};
+use kube::runtime::watcher;
+use kube::{Api, Client, ResourceExt};
+use runtime::shared::Change;
+use runtime::{Shared, Shutdown};
+
+use crate::admin_network::node_addresses;
+use crate::destinations::is_endpoint;
+use crate::error::Error;
+use crate::observe::datastore_name;
+
+/// One watch per kind. The first four are of interest to webhooks as well.
+#[derive(Clone)]
+pub struct Watches {
+    /// All control planes.
+    pub control_planes: Shared<TenantControlPlane>,
+    /// All datastores.
+    pub datastores: Shared<DataStore>,
+    /// All Services, trimmed: for datastores, DNS, and those that users put in front of control planes.
+    pub services: Shared<Service>,
+    /// All Nodes, trimmed to their addresses and pod networks.
+    pub nodes: Shared<Node>,
+    pub(crate) secrets: Shared<Secret>,
+    pub(crate) config_maps: Shared<ConfigMap>,
+    pub(crate) deployments: Shared<Deployment>,
+    pub(crate) network_policies: Shared<NetworkPolicy>,
+    pub(crate) service_cidrs: Shared<ServiceCIDR>,
+    pub(crate) api_servers: Shared<EndpointSlice>,
+}
+
+impl std::fmt::Debug for Watches {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watches").finish_non_exhaustive()
+    }
+}
+
+impl Watches {
+    /// Watches of the kinds that others may want too. Give these to [`Watches::new`].
+    pub fn control_planes(client: &Client, shutdown: &Shutdown) -> Shared<TenantControlPlane> {
+        Shared::start(Api::all(client.clone()), watcher::Config::default(), |_| {}, shutdown)
+    }
+
+    /// See [`Watches::control_planes`].
+    pub fn datastores(client: &Client, shutdown: &Shutdown) -> Shared<DataStore> {
+        Shared::start(Api::all(client.clone()), watcher::Config::default(), |_| {}, shutdown)
+    }
+
+    /// See [`Watches::control_planes`].
+    pub fn services(client: &Client, shutdown: &Shutdown) -> Shared<Service> {
+        Shared::start(
+            Api::all(client.clone()),
+            watcher::Config::default(),
+            trim_service,
+            shutdown,
+        )
+    }
+
+    /// See [`Watches::control_planes`].
+    pub fn nodes(client: &Client, shutdown: &Shutdown) -> Shared<Node> {
+        Shared::start(
+            Api::all(client.clone()),
+            watcher::Config::default(),
+            trim_node,
+            shutdown,
+        )
+    }
+
+    /// Begins to watch everything else. Only what carries our label is kept of kinds of which a cluster has many.
+    pub fn new(
+        client: &Client,
+        control_planes: Shared<TenantControlPlane>,
+        datastores: Shared<DataStore>,
+        services: Shared<Service>,
+        nodes: Shared<Node>,
+        shutdown: &Shutdown,
+    ) -> Self {
+        let ours = || watcher::Config::default().labels(&format!("{PROJECT_LABEL}={PROJECT_VALUE}"));
+        // Also those that users gave to a control plane, for its own volumes.
+        let named = watcher::Config::default().labels(NAME_LABEL);
+        let api_server = watcher::Config::default().labels("kubernetes.io/service-name=kubernetes");
+        Self {
+            control_planes,
+            datastores,
+            services,
+            nodes,
+            secrets: Shared::start(Api::all(client.clone()), named, |_| {}, shutdown),
+            config_maps: Shared::start(Api::all(client.clone()), ours(), |_| {}, shutdown),
+            deployments: Shared::start(Api::all(client.clone()), ours(), |_| {}, shutdown),
+            network_policies: Shared::start(Api::all(client.clone()), ours(), |_| {}, shutdown),
+            service_cidrs: Shared::start(Api::all(client.clone()), watcher::Config::default(), |_| {}, shutdown),
+            api_servers: Shared::start(Api::namespaced(client.clone(), "default"), api_server, |_| {}, shutdown),
+        }
+    }
+
+    /// All of them, for a process that shares none.
+    pub fn start(client: &Client, shutdown: &Shutdown) -> Self {
+        Self::new(
+            client,
+            Self::control_planes(client, shutdown),
+            Self::datastores(client, shutdown),
+            Self::services(client, shutdown),
+            Self::nodes(client, shutdown),
+            shutdown,
+        )
+    }
+
+    /// Waits for every first list.
+    pub async fn ready(&self) -> Result<(), Error> {
+        let ready = self.control_planes.ready().await
+            && self.datastores.ready().await
+            && self.services.ready().await
+            && self.nodes.ready().await
+            && self.secrets.ready().await
+            && self.config_maps.ready().await
+            && self.deployments.ready().await
+            && self.network_policies.ready().await
+            && self.service_cidrs.ready().await
+            && self.api_servers.ready().await;
+        ready.then_some(()).ok_or(Error::WatchEnded)
+    }
+
+    /// Puts control planes into the queue for everything that may change what should be done about them.
+    pub(crate) fn trigger(&self, queue: &runtime::Queue<Key>, default_datastore: Option<&str>) {
+        self.control_planes
+            .trigger(queue, |change| Key::of(change.object().as_ref()));
+        self.secrets
+            .trigger(queue, |change| Key::of_part(change.object().as_ref()));
+        self.config_maps
+            .trigger(queue, |change| Key::of_part(change.object().as_ref()));
+        self.deployments
+            .trigger(queue, |change| Key::of_part(change.object().as_ref()));
+        self.network_policies
+            .trigger(queue, |change| Key::of_part(change.object().as_ref()));
+        // A Service concerns the control plane that it belongs to, the one that it selects, and, when it is DNS or a
+        // datastore's, all of them. The last is looked at by name and namespace of the datastores' endpoints.
+        let (control_planes, datastores) = (self.control_planes.clone(), self.datastores.clone());
+        self.services.trigger(queue, move |change| {
+            let service = change.object();
+            if concerns_all(service, &datastores) {
+                all(&control_planes)
+            } else {
+                Key::of_service(service)
+            }
+        });
+        let (control_planes, default) = (self.control_planes.clone(), default_datastore.map(str::to_owned));
+        self.datastores.trigger(queue, move |change| {
+            let name = change.object().name_any();
+            let uses = |tcp: &TenantControlPlane| {
+                datastore_name(tcp, default.as_deref()) == Some(name.as_str())
+                    || tcp
+                        .spec
+                        .data_store_overrides
+                        .iter()
+                        .any(|other| other.data_store == name)
+            };
+            all_where(&control_planes, uses)
+        });
+        let all_of_them = |control_planes: &Shared<TenantControlPlane>| {
+            let control_planes = control_planes.clone();
+            move || all(&control_planes)
+        };
+        let keys = all_of_them(&self.control_planes);
+        let nodes = NodeBook::default();
+        self.nodes.trigger(
+            queue,
+            move |change| if nodes.differs(change) { keys() } else { Vec::new() },
+        );
+        let keys = all_of_them(&self.control_planes);
+        self.service_cidrs.trigger(queue, move |_| keys());
+        let keys = all_of_them(&self.control_planes);
+        self.api_servers.trigger(queue, move |_| keys());
+    }
+}
+
+/// What was last seen of each Node. Kubelets write their status all the time; only addresses and networks matter here.
+#[derive(Default)]
+struct NodeBook(Mutex<HashMap<String, Vec<String>>>);
+
+impl NodeBook {
+    fn differs(&self, change: &Change<Node>) -> bool {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match change {
+            Change::Deleted(node) => known.remove(&node.name_any()).is_some(),
+            Change::Applied(node) => {
+                let mut facts: Vec<String> = node_addresses(node).map(str::to_owned).collect();
+                facts.extend(
+                    node.spec
+                        .iter()
+                        .flat_map(|spec| spec.pod_cidrs.iter().flatten())
+                        .cloned(),
+                );
+                known.insert(node.name_any(), facts.clone()) != Some(facts)
+            }
+        }
+    }
+}
+
+/// Namespace and name of a control plane.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+impl Key {
+    fn of(tcp: &TenantControlPlane) -> Option<Self> {
+        Some(Self {
+            namespace: tcp.namespace()?,
+            name: tcp.metadata.name.clone()?,
+        })
+    }
+
+    /// Of an object that carries the name label, or has a control plane as its owner.
+    fn of_part(object: &impl ResourceExt) -> Option<Self> {
+        let owner = object
+            .owner_references()
+            .iter()
+            .find(|owner| owner.kind == "TenantControlPlane");
+        let name = owner
+            .map(|owner| owner.name.clone())
+            .or_else(|| object.labels().get(NAME_LABEL).cloned())?;
+        Some(Self {
+            namespace: object.namespace()?,
+            name,
+        })
+    }
+
+    fn of_service(service: &Service) -> Vec<Self> {
+        let selected = service
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.selector.as_ref()?.get(NAME_LABEL).cloned());
+        let fronted = selected
+            .zip(service.namespace())
+            .map(|(name, namespace)| Self { namespace, name });
+        let mut keys: Vec<Self> = Self::of_part(service).into_iter().chain(fronted).collect();
+        keys.dedup();
+        keys
+    }
+}
+
+fn all(control_planes: &Shared<TenantControlPlane>) -> Vec<Key> {
+    all_where(control_planes, |_| true)
+}
+
+fn all_where(control_planes: &Shared<TenantControlPlane>, test: impl Fn(&TenantControlPlane) -> bool) -> Vec<Key> {
+    control_planes
+        .store()
+        .state()
+        .iter()
+        .filter(|tcp| test(tcp))
+        .filter_map(|tcp| Key::of(tcp))
+        .collect()
+}
+
+fn concerns_all(service: &Service, datastores: &Shared<DataStore>) -> bool {
+    if service.namespace().as_deref() == Some("kube-system") && service.name_any() == "kube-dns" {
+        return true;
+    }
+    let stores = datastores.store().state();
+    stores
+        .iter()
+        .any(|datastore| is_endpoint(&datastore.spec.endpoints, service))
+}
+
+fn trim_service(service: &mut Service) {
+    if let Some(annotations) = &mut service.metadata.annotations {
+        annotations.remove(LAST_APPLIED);
+    }
+}
+
+fn trim_node(node: &mut Node) {
+    node.metadata.annotations = None;
+    node.metadata.labels = None;
+    if let Some(spec) = &mut node.spec {
+        spec.taints = None;
+    }
+    if let Some(status) = &mut node.status {
+        let addresses = status.addresses.take();
+        *status = k8s_openapi::api::core::v1::NodeStatus {
+            addresses,
+            ..Default::default()
+        };
+    }
+}
+
+/// What `kubectl apply` remembers; nobody here reads it.
+pub(crate) const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";

@@ -1,0 +1,918 @@
+//! Control planes against a real API server and a real etcd. There is no node here: pods stay pending, and where a test
+//! needs them ready it says so in their status, as a kubelet would.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's own functions are tests too")]
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::future::Future;
+use std::time::Duration;
+
+use api::kamaji::v1alpha1::{DataStore, Phase, TenantControlPlane};
+use control_plane_controller::desired::SECRET_COMPONENTS;
+use control_plane_controller::{Settings, Watches, run};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Secret, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client, Resource, ResourceExt};
+use local::guard::GuardedDirectory;
+use local::process::{Process, Spec};
+use runtime::Shutdown;
+use runtime::events::Recorder;
+use runtime::metrics::Registry;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use testbed::{ApiServer, EtcdFixture, unique};
+
+/// How long anything may take before a test gives up. Nothing is concluded from how long it took.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An operator that may be killed.
+struct Operator {
+    task: tokio::task::JoinHandle<()>,
+    registry: Registry,
+}
+
+impl Operator {
+    fn start(client: &Client, datastore: &str) -> Self {
+        let (client, registry, shutdown) = (client.clone(), Registry::new(), Shutdown::new());
+        let settings = Settings {
+            default_datastore: Some(datastore.to_owned()),
+            ..Settings::default()
+        };
+        let metrics = runtime::controller::Metrics::register(&registry);
+        let known = registry.clone();
+        let task = tokio::spawn(async move {
+            let watches = Watches::start(&client, &shutdown);
+            let events = Recorder::new(client.clone(), "cotenant-operator", Some("test"));
+            run(client, watches, events, settings, &known, &metrics, shutdown.clone())
+                .await
+                .unwrap();
+        });
+        Self { task, registry }
+    }
+
+    /// Ends it as `kill -9` does: wherever it is.
+    async fn kill(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
+
+    /// How many passes have ended, and whether more are due.
+    fn passes(&self) -> (u64, bool) {
+        let text = self.registry.encode();
+        let value = |name: &str| {
+            let line = format!("{name}{{controller=\"control-plane\"}} ");
+            text.lines()
+                .find_map(|found| found.strip_prefix(&line)?.parse::<u64>().ok())
+                .unwrap_or(0)
+        };
+        (
+            value("cotenant_operator_controller_runs_total"),
+            value("cotenant_operator_controller_queue_depth") > 0,
+        )
+    }
+}
+
+async fn eventually<T, F>(what: &str, mut look: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Result<T, String>>,
+{
+    let mut last = String::new();
+    let looking = async {
+        loop {
+            match look().await {
+                Ok(found) => return found,
+                Err(reason) => last = reason,
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let found = tokio::time::timeout(PATIENCE, looking).await;
+    found.unwrap_or_else(|_| panic!("{what}: {last}"))
+}
+
+fn when(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(otherwise()) }
+}
+
+/// A cluster with our kinds, a DataStore `default` on an etcd, and a Node whose addresses others may not reach.
+struct World {
+    server: ApiServer,
+    etcd: EtcdFixture,
+    client: Client,
+    namespace: String,
+}
+
+impl World {
+    async fn new() -> Self {
+        let server = ApiServer::start().await;
+        let etcd = EtcdFixture::start().await;
+        let client = server.client().await;
+        let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
+        for crd in [
+            api::schema::crd::<DataStore>(),
+            api::schema::crd::<TenantControlPlane>(),
+        ] {
+            let name = crd.name_any();
+            crds.create(&PostParams::default(), &crd).await.unwrap();
+            eventually("the kind is served", || {
+                let (crds, name) = (crds.clone(), name.clone());
+                async move {
+                    let found = crds.get(&name).await.map_err(|error| error.to_string())?;
+                    let conditions = found.status.and_then(|status| status.conditions).unwrap_or_default();
+                    let established = conditions
+                        .iter()
+                        .any(|one| one.type_ == "Established" && one.status == "True");
+                    when(established, || format!("{conditions:?}"))
+                }
+            })
+            .await;
+        }
+        let namespace = unique("tenants");
+        create::<Namespace>(&Api::all(client.clone()), json!({"metadata": {"name": namespace}})).await;
+        let nodes: Api<Node> = Api::all(client.clone());
+        create::<Node>(
+            &nodes,
+            json!({"metadata": {"name": "admin-1"}, "spec": {"podCIDR": "10.244.7.0/24"}}),
+        )
+        .await;
+        let addresses = json!({"status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.10"}]}});
+        nodes
+            .patch_status("admin-1", &PatchParams::default(), &Patch::Merge(addresses))
+            .await
+            .unwrap();
+        let world = Self {
+            server,
+            etcd,
+            client,
+            namespace,
+        };
+        world.create_datastore("default").await;
+        world
+    }
+
+    async fn create_datastore(&self, name: &str) {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
+        create::<Secret>(
+            &secrets,
+            json!({"metadata": {"name": format!("{name}-store")}, "stringData": {
+                "ca.crt": self.etcd.ca_cert_pem, "ca.key": self.etcd.ca_key_pem,
+                "tls.crt": self.etcd.root_cert_pem, "tls.key": self.etcd.root_key_pem,
+            }}),
+        )
+        .await;
+        let content = |key: &str| json!({"secretReference": {"name": format!("{name}-store"), "namespace": self.namespace, "keyPath": key}});
+        let datastores: Api<DataStore> = Api::all(self.client.clone());
+        create::<DataStore>(
+            &datastores,
+            json!({"metadata": {"name": name}, "spec": {
+                "driver": "etcd",
+                "endpoints": [self.etcd.endpoint],
+                "tlsConfig": {
+                    "certificateAuthority": {"certificate": content("ca.crt"), "privateKey": content("ca.key")},
+                    "clientCertificate": {"certificate": content("tls.crt"), "privateKey": content("tls.key")},
+                },
+            }}),
+        )
+        .await;
+    }
+
+    fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    async fn create_control_plane(&self, name: &str, port: i32, changes: Value) -> TenantControlPlane {
+        let mut object = json!({
+            "metadata": {"name": name, "namespace": self.namespace},
+            "spec": {
+                "controlPlane": {"deployment": {"replicas": 1}, "service": {"serviceType": "NodePort"}},
+                "kubernetes": {"version": "v1.36.3"},
+                "networkProfile": {"address": "192.0.2.10", "port": port},
+                "addons": {"coreDNS": {}, "kubeProxy": {}},
+            },
+        });
+        json_merge(&mut object, &changes);
+        create(&self.api::<TenantControlPlane>(), object).await
+    }
+
+    async fn control_plane(&self, name: &str) -> TenantControlPlane {
+        self.api().get(name).await.unwrap()
+    }
+
+    async fn until_condition(&self, name: &str, type_: &str, reason: &str) -> TenantControlPlane {
+        eventually(&format!("{name} has {type_} for {reason}"), || async {
+            let tcp = self.control_plane(name).await;
+            let conditions = tcp.status.clone().unwrap_or_default().conditions;
+            let found = conditions.iter().any(|one| one.type_ == type_ && one.reason == reason);
+            when(found, || format!("{conditions:#?}")).map(|()| tcp)
+        })
+        .await
+    }
+
+    async fn until_phase(&self, name: &str, phase: Phase) -> TenantControlPlane {
+        eventually(&format!("{name} is {phase:?}"), || async {
+            let tcp = self.control_plane(name).await;
+            let status = tcp.status.clone().unwrap_or_default();
+            when(status.phase() == Some(phase), || format!("{status:#?}")).map(|()| tcp)
+        })
+        .await
+    }
+
+    /// Until a pass went through to its end for the present generation.
+    async fn until_carried_out(&self, name: &str) -> TenantControlPlane {
+        eventually(&format!("{name} is carried out"), || async {
+            let tcp = self.control_plane(name).await;
+            let observed = tcp.status.as_ref().and_then(|status| status.observed_generation);
+            when(observed == tcp.metadata.generation, || format!("{:#?}", tcp.status)).map(|()| tcp)
+        })
+        .await
+    }
+
+    /// UID, version and name of every object of a control plane.
+    async fn objects(&self, name: &str) -> BTreeMap<String, (String, String)> {
+        let mut found = BTreeMap::new();
+        self.collect::<Secret>(name, &mut found).await;
+        self.collect::<ConfigMap>(name, &mut found).await;
+        self.collect::<Service>(name, &mut found).await;
+        self.collect::<NetworkPolicy>(name, &mut found).await;
+        self.collect::<Deployment>(name, &mut found).await;
+        found
+    }
+
+    async fn collect<K>(&self, name: &str, into: &mut BTreeMap<String, (String, String)>)
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        let labels = ListParams::default().labels(&format!("kamaji.clastix.io/name={name}"));
+        for object in self.api::<K>().list(&labels).await.unwrap() {
+            let key = format!("{} {}", K::kind(&()), object.name_any());
+            into.insert(key, (object.uid().unwrap(), object.resource_version().unwrap()));
+        }
+    }
+
+    /// Says of all pods of a control plane that they are ready, as a kubelet would.
+    async fn make_pods_ready(&self, name: &str) {
+        let labels = ListParams::default().labels(&format!("kamaji.clastix.io/name={name}"));
+        let status = json!({"status": {
+            "phase": "Running",
+            "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-11-20T12:00:00Z"}],
+        }});
+        let pods: Api<Pod> = self.api();
+        for pod in pods.list(&labels).await.unwrap() {
+            let _ = pods
+                .patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&status))
+                .await;
+        }
+    }
+
+    async fn until_ready(&self, name: &str) -> TenantControlPlane {
+        eventually(&format!("{name} is ready"), || async {
+            self.make_pods_ready(name).await;
+            let tcp = self.control_plane(name).await;
+            let status = tcp.status.clone().unwrap_or_default();
+            when(status.phase() == Some(Phase::Ready), || format!("{status:#?}")).map(|()| tcp)
+        })
+        .await
+    }
+}
+
+fn json_merge(into: &mut Value, changes: &Value) {
+    json_patch::merge(into, changes);
+}
+
+async fn create<K>(api: &Api<K>, object: Value) -> K
+where
+    K: Resource + Clone + Debug + DeserializeOwned + serde::Serialize,
+{
+    api.create(&PostParams::default(), &serde_json::from_value(object).unwrap())
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_control_plane_lives_sleeps_and_goes_without_touching_its_neighbour() {
+    let world = World::new().await;
+    let operator = Operator::start(&world.client, "default");
+    let mine = world.create_control_plane("mine", 31111, json!({})).await;
+    let other = world.create_control_plane("neighbour", 31112, json!({})).await;
+    let (mine_uid, other_uid) = (mine.uid().unwrap(), other.uid().unwrap());
+
+    // Everything is there.
+    world.until_carried_out("mine").await;
+    world.until_carried_out("neighbour").await;
+    let objects = world.objects("mine").await;
+    let names: Vec<&str> = objects.keys().map(String::as_str).collect();
+    let mut expected: Vec<String> = SECRET_COMPONENTS
+        .iter()
+        .map(|one| format!("Secret mine-{one}"))
+        .collect();
+    for object in [
+        "ConfigMap mine-kubeadmconfig",
+        "Deployment mine",
+        "NetworkPolicy mine",
+        "Service mine",
+    ] {
+        expected.push(object.to_owned());
+    }
+    expected.sort();
+    assert_eq!(names, expected);
+    let roles = world.etcd.etcdctl(&["role", "list"]).await.unwrap();
+    assert!(roles.contains(&mine_uid) && roles.contains(&other_uid), "{roles}");
+    let policy = world.api::<NetworkPolicy>().get("mine").await.unwrap();
+    let policy = serde_json::to_string(&policy.spec).unwrap();
+    assert!(
+        policy.contains("192.0.2.10/32") && policy.contains("10.244.7.0/24"),
+        "{policy}"
+    );
+
+    // It becomes ready with its pods.
+    let ready = world.until_ready("mine").await;
+    let status = ready.status.unwrap();
+    assert_eq!(status.control_plane_endpoint.as_deref(), Some("192.0.2.10:31111"));
+    assert_eq!(status.installed_version(), Some("v1.36.3"));
+    assert_eq!(status.storage.unwrap().setup.unwrap().schema, Some(mine_uid.clone()));
+
+    // Somebody's hand is undone, without new keys where the old ones serve.
+    let secrets: Api<Secret> = world.api();
+    let authority = secrets.get("mine-ca").await.unwrap();
+    let rubbish = json!({"data": {"scheduler.conf": "cnViYmlzaA=="}});
+    secrets
+        .patch(
+            "mine-scheduler-kubeconfig",
+            &PatchParams::default(),
+            &Patch::Merge(rubbish),
+        )
+        .await
+        .unwrap();
+    let unlabelled = json!({"metadata": {"labels": null}});
+    secrets
+        .patch("mine-ca", &PatchParams::default(), &Patch::Merge(unlabelled))
+        .await
+        .unwrap();
+    secrets
+        .delete("mine-sa-certificate", &DeleteParams::default())
+        .await
+        .unwrap();
+    eventually("the Secrets are repaired", || async {
+        let mended = secrets.get("mine-scheduler-kubeconfig").await.unwrap();
+        let yaml = String::from_utf8(mended.data.unwrap()["scheduler.conf"].0.clone()).unwrap();
+        when(pki::Kubeconfig::parse(&yaml).is_ok(), || yaml)?;
+        let labelled = secrets.get("mine-ca").await.unwrap();
+        when(labelled.labels().contains_key("kamaji.clastix.io/name"), || {
+            format!("{:?}", labelled.metadata)
+        })?;
+        when(secrets.get_opt("mine-sa-certificate").await.unwrap().is_some(), || {
+            "no service account keys".to_owned()
+        })
+    })
+    .await;
+    assert_eq!(secrets.get("mine-ca").await.unwrap().data, authority.data);
+
+    // A Service of the user's own brings the addresses of the Nodes into the certificate.
+    let front = json!({"metadata": {"name": "outside"}, "spec": {
+        "type": "NodePort", "selector": {"kamaji.clastix.io/name": "neighbour"}, "ports": [{"port": 31112}],
+    }});
+    let before = world
+        .api::<Secret>()
+        .get("neighbour-api-server-certificate")
+        .await
+        .unwrap();
+    create::<Service>(&world.api(), front).await;
+    // It has the address already, from the spec; a second Node brings one that it does not have.
+    let nodes: Api<Node> = Api::all(world.client.clone());
+    create::<Node>(&nodes, json!({"metadata": {"name": "admin-2"}})).await;
+    let addresses = json!({"status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.77"}]}});
+    nodes
+        .patch_status("admin-2", &PatchParams::default(), &Patch::Merge(addresses))
+        .await
+        .unwrap();
+    eventually("the certificate answers to the new Node's address", || async {
+        let secret = world
+            .api::<Secret>()
+            .get("neighbour-api-server-certificate")
+            .await
+            .unwrap();
+        let pem = String::from_utf8(secret.data.unwrap()["apiserver.crt"].0.clone()).unwrap();
+        let sans = pki::inspect(&pem).unwrap().sans;
+        when(sans.contains(&pki::San::parse("192.0.2.77").unwrap()), || {
+            format!("{sans:?}")
+        })
+    })
+    .await;
+    let after = world
+        .api::<Secret>()
+        .get("neighbour-api-server-certificate")
+        .await
+        .unwrap();
+    assert_eq!(before.uid(), after.uid());
+
+    // Asleep and awake.
+    let control_planes: Api<TenantControlPlane> = world.api();
+    let replicas = |count: i32| json!({"spec": {"controlPlane": {"deployment": {"replicas": count}}}});
+    control_planes
+        .patch("mine", &PatchParams::default(), &Patch::Merge(replicas(0)))
+        .await
+        .unwrap();
+    world.until_phase("mine", Phase::Sleeping).await;
+    control_planes
+        .patch("mine", &PatchParams::default(), &Patch::Merge(replicas(1)))
+        .await
+        .unwrap();
+    world.until_ready("mine").await;
+
+    // Gone, with its keys, and nobody else's.
+    for uid in [&mine_uid, &other_uid] {
+        world
+            .etcd
+            .etcdctl(&["put", &format!("/{uid}/registry/x"), "value"])
+            .await
+            .unwrap();
+    }
+    let beside = format!("/{mine_uid}-not/registry/x");
+    world.etcd.etcdctl(&["put", &beside, "value"]).await.unwrap();
+    control_planes.delete("mine", &DeleteParams::default()).await.unwrap();
+    eventually("the control plane is gone", || async {
+        let left = control_planes.get_opt("mine").await.unwrap();
+        when(left.is_none(), || format!("{left:#?}"))
+    })
+    .await;
+    let keys = world
+        .etcd
+        .etcdctl(&["get", "/", "--prefix", "--keys-only"])
+        .await
+        .unwrap();
+    assert!(!keys.contains(&format!("/{mine_uid}/")), "{keys}");
+    assert!(
+        keys.contains(&format!("/{other_uid}/registry/x")) && keys.contains(&beside),
+        "{keys}"
+    );
+    let users = world.etcd.etcdctl(&["user", "list"]).await.unwrap();
+    assert!(!users.contains(&mine_uid) && users.contains(&other_uid), "{users}");
+    eventually("its objects are collected", || async {
+        let left = world.objects("mine").await;
+        when(left.is_empty(), || format!("{left:?}"))
+    })
+    .await;
+    operator.kill().await;
+    drop(world.server);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_that_is_killed_again_and_again_loses_nothing_and_a_rested_one_writes_nothing() {
+    let world = World::new().await;
+    let created = world.create_control_plane("crash", 31121, json!({})).await;
+    let mut seen: BTreeMap<String, String> = BTreeMap::new();
+    for wait in [5, 20, 35, 50, 60, 70, 85, 100, 120, 150, 200, 300] {
+        let operator = Operator::start(&world.client, "default");
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        operator.kill().await;
+        for (name, (uid, _)) in world.objects("crash").await {
+            let first = seen.entry(name.clone()).or_insert_with(|| uid.clone());
+            assert_eq!(*first, uid, "{name} was made twice");
+        }
+    }
+    let operator = Operator::start(&world.client, "default");
+    let tcp = world.until_carried_out("crash").await;
+    assert_eq!(tcp.uid(), created.uid());
+    world.until_ready("crash").await;
+    for (name, uid) in &seen {
+        assert_eq!(&world.objects("crash").await[name].0, uid, "{name} was made twice");
+    }
+    // The leaves fit the authority, whatever was interrupted.
+    let data = |secret: Secret, key: &str| String::from_utf8(secret.data.unwrap()[key].0.clone()).unwrap();
+    let secrets: Api<Secret> = world.api();
+    let ca = data(secrets.get("crash-ca").await.unwrap(), "ca.crt");
+    let leaf = data(
+        secrets.get("crash-api-server-certificate").await.unwrap(),
+        "apiserver.crt",
+    );
+    assert!(pki::is_signed_by(&leaf, &ca).unwrap());
+    operator.kill().await;
+
+    // Rested: a new process looks at everything and leaves it as it is.
+    let before = world.objects("crash").await;
+    let generation = world.control_plane("crash").await;
+    let operator = Operator::start(&world.client, "default");
+    eventually("the new operator has looked", || async {
+        let (passes, more) = operator.passes();
+        when(passes > 0 && !more, || format!("{passes} passes, more: {more}"))
+    })
+    .await;
+    assert_eq!(world.objects("crash").await, before);
+    let after = world.control_plane("crash").await;
+    assert_eq!(after.metadata.finalizers, generation.metadata.finalizers);
+    assert_eq!(after.metadata.generation, generation.metadata.generation);
+    operator.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_done_is_said_and_waited_for() {
+    let world = World::new().await;
+    let operator = Operator::start(&world.client, "default");
+
+    // A name that belongs to somebody else in the cluster.
+    create::<Service>(
+        &world.api(),
+        json!({"metadata": {"name": "taken"}, "spec": {"ports": [{"port": 80}]}}),
+    )
+    .await;
+    world.create_control_plane("taken", 31131, json!({})).await;
+    world.until_condition("taken", "Exposed", "NameTaken").await;
+    let service = world.api::<Service>().get("taken").await.unwrap();
+    assert_eq!(service.spec.unwrap().selector, None);
+
+    // No address.
+    world
+        .create_control_plane("nowhere", 31132, json!({"spec": {"networkProfile": {"address": null}}}))
+        .await;
+    let nowhere = world.until_condition("nowhere", "Ready", "AddressMissing").await;
+    let message = &nowhere.status.unwrap().conditions[0].message;
+    assert!(message.contains("spec.networkProfile.address"), "{message}");
+
+    // A datastore that does not exist yet.
+    world
+        .create_control_plane("early", 31133, json!({"spec": {"dataStore": "later"}}))
+        .await;
+    world
+        .until_condition("early", "DataStoreReady", "DataStoreMissing")
+        .await;
+    world.create_datastore("later").await;
+    world.until_carried_out("early").await;
+
+    // A neighbour's data, asked for in three ways. Admission is not installed here.
+    let victim = world.control_plane("early").await.uid().unwrap();
+    let asked = [
+        ("thief", json!({"dataStoreSchema": victim})),
+        ("nester", json!({"dataStoreSchema": format!("{victim}/registry")})),
+        ("root", json!({"dataStoreUsername": "root"})),
+    ];
+    for (port, (name, spec)) in (31140..).zip(asked) {
+        world.create_control_plane(name, port, json!({"spec": spec})).await;
+        let refused = world.until_condition(name, "DataStoreReady", "NamesRefused").await;
+        assert_eq!(refused.status.unwrap().storage, None, "{name} has nothing on record");
+        // And going leaves the neighbour alone.
+        world
+            .api::<TenantControlPlane>()
+            .delete(name, &DeleteParams::default())
+            .await
+            .unwrap();
+        eventually("it is gone", || async {
+            when(
+                world.api::<TenantControlPlane>().get_opt(name).await.unwrap().is_none(),
+                || name.to_owned(),
+            )
+        })
+        .await;
+    }
+    let users = world.etcd.etcdctl(&["user", "list"]).await.unwrap();
+    assert!(users.contains(&victim) && users.contains("root"), "{users}");
+
+    // Keys that were left behind without an owner on record, and a user of somebody whose control plane is gone. The
+    // names go on record before the store is asked, and a second pass sees that record: it is no right.
+    world
+        .etcd
+        .etcdctl(&["put", "/left-behind/registry/x", "value"])
+        .await
+        .unwrap();
+    world
+        .etcd
+        .etcdctl(&["user", "add", "ghost", "--no-password"])
+        .await
+        .unwrap();
+    let asked = [
+        ("heir", json!({"dataStoreSchema": "left-behind"})),
+        ("medium", json!({"dataStoreUsername": "ghost"})),
+    ];
+    for (port, (name, spec)) in (31145..).zip(asked) {
+        world.create_control_plane(name, port, json!({"spec": spec})).await;
+        world.until_condition(name, "DataStoreReady", "NamesRefused").await;
+        let touch = json!({"metadata": {"annotations": {"again": "yes"}}});
+        let control_planes = world.api::<TenantControlPlane>();
+        let passes = operator.passes().0;
+        let parameters = PatchParams::default();
+        control_planes
+            .patch(name, &parameters, &Patch::Merge(touch))
+            .await
+            .unwrap();
+        eventually("it was looked at again", || async {
+            let (now, more) = operator.passes();
+            when(now > passes && !more, || format!("{now} passes"))
+        })
+        .await;
+        let refused = world.until_condition(name, "DataStoreReady", "NamesRefused").await;
+        let setup = refused.status.unwrap().storage.and_then(|storage| storage.setup);
+        assert_eq!(setup.and_then(|setup| setup.checksum), None, "{name} is not set up");
+        assert!(world.api::<Deployment>().get_opt(name).await.unwrap().is_none());
+        control_planes.delete(name, &DeleteParams::default()).await.unwrap();
+        eventually("it is gone", || async {
+            when(control_planes.get_opt(name).await.unwrap().is_none(), || {
+                name.to_owned()
+            })
+        })
+        .await;
+    }
+    let left = world.etcd.etcdctl(&["get", "/left-behind/", "--prefix"]).await.unwrap();
+    assert_eq!(
+        left.split_whitespace().collect::<Vec<_>>(),
+        ["/left-behind/registry/x", "value"]
+    );
+    let users = world.etcd.etcdctl(&["user", "list"]).await.unwrap();
+    assert!(users.contains("ghost"), "{users}");
+
+    // A store that is down: said, retried, and nothing of it is half-made.
+    world.etcd.stop().await;
+    world.create_control_plane("unlucky", 31151, json!({})).await;
+    let unlucky = world
+        .until_condition("unlucky", "DataStoreReady", "DataStoreFailed")
+        .await;
+    assert_eq!(unlucky.status.unwrap().storage, None);
+    assert!(world.api::<Deployment>().get_opt("unlucky").await.unwrap().is_none());
+    world.etcd.restart().await;
+    world.until_carried_out("unlucky").await;
+    operator.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_spec_that_reaches_beyond_its_author_changes_nothing() {
+    let world = World::new().await;
+    let operator = Operator::start(&world.client, "default");
+    let control_planes: Api<TenantControlPlane> = world.api();
+    let deployment = |additional: Value| json!({"spec": {"controlPlane": {"deployment": additional}}});
+    let secret = |name: &str| {
+        deployment(json!({
+            "additionalVolumes": [{"name": "own", "secret": {"secretName": name}}],
+            "additionalVolumeMounts": {"apiServer": [{"name": "own", "mountPath": "/own"}]},
+        }))
+    };
+
+    // New ones are not begun. Admission, which says the same, is not installed here.
+    let refused = [
+        (
+            "host",
+            deployment(json!({"additionalVolumes": [{"name": "a", "hostPath": {"path": "/"}}]})),
+            "ReachesBeyond",
+            "spec.controlPlane.deployment.additionalVolumes[0]",
+        ),
+        (
+            "account",
+            deployment(json!({"serviceAccountName": "cluster-admin"})),
+            "ServiceAccountNotAllowed",
+            "spec.controlPlane.deployment.serviceAccountName",
+        ),
+        ("borrower", secret("default-store"), "SecretNotOwn", "default-store"),
+        (
+            "tunnel",
+            json!({"spec": {"addons": {"konnectivity": {}}}}),
+            "NotYet",
+            "spec.addons.konnectivity",
+        ),
+    ];
+    for (port, (name, changes, reason, field)) in (31160..).zip(refused) {
+        world.create_control_plane(name, port, changes).await;
+        let tcp = world.until_condition(name, "Accepted", reason).await;
+        let conditions = tcp.status.clone().unwrap().conditions;
+        assert!(
+            conditions
+                .iter()
+                .any(|one| one.type_ == "Accepted" && one.message.contains(field)),
+            "{conditions:#?}"
+        );
+        assert!(
+            conditions
+                .iter()
+                .any(|one| one.type_ == "Ready" && one.status == "False")
+        );
+        assert!(world.objects(name).await.is_empty());
+        assert_eq!(tcp.status.unwrap().storage, None);
+    }
+
+    // One that runs is left as it is, and goes on once it is put right.
+    world.create_control_plane("running", 31170, json!({})).await;
+    world.until_ready("running").await;
+    let before = world.objects("running").await;
+    create::<Secret>(&world.api(), json!({"metadata": {"name": "handed-over"}})).await;
+    let patch = async |name: &str, changes: Value| {
+        let parameters = PatchParams::default();
+        control_planes
+            .patch(name, &parameters, &Patch::Merge(changes))
+            .await
+            .unwrap();
+    };
+    patch("running", secret("handed-over")).await;
+    world.until_condition("running", "Accepted", "SecretNotOwn").await;
+    assert_eq!(world.objects("running").await, before);
+    assert_eq!(
+        world.control_plane("running").await.status.unwrap().phase(),
+        Some(Phase::Ready),
+        "what runs is still reported on"
+    );
+    // The Secret becomes its own; nobody touches the control plane.
+    let label = json!({"metadata": {"labels": {"kamaji.clastix.io/name": "running"}}});
+    let secrets: Api<Secret> = world.api();
+    secrets
+        .patch("handed-over", &PatchParams::default(), &Patch::Merge(label))
+        .await
+        .unwrap();
+    world.until_condition("running", "Accepted", "SpecAccepted").await;
+    eventually("the volume is there", || async {
+        let deployment = world.api::<Deployment>().get("running").await.unwrap();
+        let volumes = deployment.spec.unwrap().template.spec.unwrap().volumes.unwrap();
+        when(volumes.iter().any(|volume| volume.name == "own"), || {
+            format!("{volumes:?}")
+        })
+    })
+    .await;
+    // And is taken back.
+    let label = json!({"metadata": {"labels": null}});
+    secrets
+        .patch("handed-over", &PatchParams::default(), &Patch::Merge(label))
+        .await
+        .unwrap();
+    world.until_condition("running", "Accepted", "SecretNotOwn").await;
+    control_planes
+        .delete("running", &DeleteParams::default())
+        .await
+        .unwrap();
+    eventually("what is refused can go", || async {
+        when(control_planes.get_opt("running").await.unwrap().is_none(), String::new)
+    })
+    .await;
+    operator.kill().await;
+}
+
+/// The containers of a control plane, run as programs of this machine: what a kubelet would do, with the mounted files
+/// in a directory instead of `/etc/kubernetes`.
+struct Components {
+    processes: Vec<Process>,
+    _directory: GuardedDirectory,
+}
+
+impl Components {
+    async fn start(world: &World, name: &str) -> Self {
+        let directory = GuardedDirectory::create(&std::env::temp_dir(), "cotenant-components-").unwrap();
+        let programs = local::programs::locate().unwrap();
+        let deployment = world.api::<Deployment>().get(name).await.unwrap();
+        let pod = deployment.spec.unwrap().template.spec.unwrap();
+        let root = directory.path().to_str().unwrap().to_owned();
+        // All mounts lie below /etc/kubernetes but the three that hold the authority for libraries.
+        let mounts: BTreeMap<String, String> = pod
+            .containers
+            .iter()
+            .flat_map(|container| container.volume_mounts.iter().flatten())
+            .filter(|mount| mount.mount_path.starts_with("/etc/kubernetes"))
+            .map(|mount| (mount.name.clone(), mount.mount_path.replace("/etc/kubernetes", &root)))
+            .collect();
+        for volume in pod.volumes.unwrap() {
+            let Some(path) = mounts.get(&volume.name) else { continue };
+            let mut files: Vec<(String, String, String)> = Vec::new();
+            if let Some(source) = volume.secret {
+                let secret = source.secret_name.unwrap();
+                for key in world.api::<Secret>().get(&secret).await.unwrap().data.unwrap().keys() {
+                    files.push((secret.clone(), key.clone(), key.clone()));
+                }
+            }
+            for source in volume
+                .projected
+                .into_iter()
+                .flat_map(|projected| projected.sources.unwrap())
+            {
+                let source = source.secret.unwrap();
+                for item in source.items.unwrap() {
+                    files.push((source.name.clone(), item.key, item.path));
+                }
+            }
+            for (secret, key, file) in files {
+                let data = world.api::<Secret>().get(&secret).await.unwrap().data.unwrap();
+                let target = std::path::Path::new(path).join(file);
+                std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+                std::fs::write(target, &data[&key].0).unwrap();
+            }
+        }
+        let processes = pod
+            .containers
+            .iter()
+            .map(|container| {
+                let program = &container.command.as_ref().unwrap()[0];
+                let arguments = container
+                    .args
+                    .iter()
+                    .flatten()
+                    .map(|one| one.replace("/etc/kubernetes", &root));
+                let log = directory.path().join(format!("{}.log", container.name));
+                Process::start(Spec::new(&container.name, programs.path(program), log).args(arguments)).unwrap()
+            })
+            .collect();
+        Self {
+            processes,
+            _directory: directory,
+        }
+    }
+
+    fn logs(&self) -> String {
+        self.processes
+            .iter()
+            .map(|process| local::process::tail(process.log()))
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+}
+
+/// A port of this machine, outside of the range that it gives to clients.
+fn free_port(from: u16, to: u16) -> u16 {
+    let start = u16::try_from(std::process::id() % u32::from(to - from)).unwrap();
+    (0..to - from)
+        .map(|step| from + (start + step * 7) % (to - from))
+        .find(|port| std::net::TcpListener::bind(("0.0.0.0", *port)).is_ok())
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_real_components_run_with_what_is_rendered_and_the_cluster_is_set_up() {
+    let world = World::new().await;
+    let operator = Operator::start(&world.client, "default");
+    let port = i32::from(free_port(30500, 32700));
+    let secure_port = |port: u16| json!([format!("--secure-port={port}")]);
+    let changes = json!({"spec": {
+        // The pods of this test have the addresses of this machine; endpoints of a Service must not be loopback ones.
+        "networkProfile": {"address": "127.0.0.1", "advertiseAddress": "192.0.2.10"},
+        "controlPlane": {"deployment": {"extraArgs": {
+            "controllerManager": secure_port(free_port(20000, 25000)),
+            "scheduler": secure_port(free_port(25000, 30000)),
+        }}},
+    }});
+    world.create_control_plane("real", port, changes).await;
+    world.until_carried_out("real").await;
+    let mut components = Components::start(&world, "real").await;
+
+    let secret = world.api::<Secret>().get("real-admin-kubeconfig").await.unwrap();
+    let client = async |key: &str| {
+        let yaml = String::from_utf8(secret.data.as_ref().unwrap()[key].0.clone()).unwrap();
+        let mut kubeconfig = kube::config::Kubeconfig::from_yaml(&yaml).unwrap();
+        // As people do who come in through another address that is in the certificate.
+        let cluster = kubeconfig.clusters[0].cluster.as_mut().unwrap();
+        assert_eq!(cluster.server, Some(format!("https://192.0.2.10:{port}")));
+        cluster.server = Some(format!("https://127.0.0.1:{port}"));
+        let options = kube::config::KubeConfigOptions::default();
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options)
+            .await
+            .unwrap();
+        runtime::client::build(config, "test").unwrap()
+    };
+    let master = client("super-admin.conf").await;
+    eventually("the API server is ready", || async {
+        let request = http::Request::get("/readyz").body(Vec::new()).unwrap();
+        master
+            .request_text(request)
+            .await
+            .map_err(|error| format!("{error}\n{}", components.logs()))
+    })
+    .await;
+    eventually("everything is set up inside", || async {
+        world.make_pods_ready("real").await;
+        let tcp = world.control_plane("real").await;
+        let status = tcp.status.unwrap_or_default();
+        let ready = status
+            .conditions
+            .iter()
+            .any(|one| one.type_ == "Ready" && one.status == "True");
+        when(ready, || format!("{:#?}\n{}", status.conditions, components.logs()))
+    })
+    .await;
+
+    // Administrators get in through an object in the cluster, so it is there.
+    let admin = client("admin.conf").await;
+    Api::<Node>::all(admin.clone())
+        .list(&ListParams::default())
+        .await
+        .unwrap();
+    // The controller manager and the API server agree about service accounts, whose tokens are ES256.
+    let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> = Api::namespaced(admin.clone(), "default");
+    eventually("the controller manager works", || async {
+        accounts
+            .get("default")
+            .await
+            .map(drop)
+            .map_err(|error| format!("{error}\n{}", components.logs()))
+    })
+    .await;
+    let request = json!({"metadata": {}, "spec": {"audiences": []}});
+    let request = http::Request::post("/api/v1/namespaces/default/serviceaccounts/default/token")
+        .header("content-type", "application/json")
+        .body(serde_json::to_vec(&request).unwrap())
+        .unwrap();
+    let token: Value = admin.request(request).await.unwrap();
+    let header = token["status"]["token"].as_str().unwrap().split('.').next().unwrap();
+    let header = base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, header).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&header).unwrap()["alg"], "ES256");
+    for process in &mut components.processes {
+        process.check().unwrap();
+    }
+    drop(components);
+    operator.kill().await;
+}

@@ -1,0 +1,328 @@
+//! Carries a plan out: as few requests as possible, several at a time, and every failure with the namespace it belongs to.
+
+use std::sync::Arc;
+
+use api::capsule::names;
+use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::rbac::v1::RoleBinding;
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::{Api, Client, ResourceExt};
+use runtime::report::{is_conflict, is_not_found};
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use crate::error::Error;
+use crate::metrics::Writes;
+use crate::owned::{Kept, Kind, Owned};
+
+/// Requests in flight at a time, over all tenants. The API server of a small machine is busy with this many already.
+const IN_FLIGHT: usize = 24;
+
+/// Begins the annotations that are ours alone on quotas.
+const QUOTA_ANNOTATIONS: &str = "quota.capsule.clastix.io/";
+
+/// An object as it should be, and its digest.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[serde(untagged)]
+pub enum Object {
+    NetworkPolicy(NetworkPolicy),
+    LimitRange(LimitRange),
+    ResourceQuota(ResourceQuota),
+    RoleBinding(RoleBinding),
+}
+
+impl Object {
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::NetworkPolicy(_) => Kind::NetworkPolicy,
+            Self::LimitRange(_) => Kind::LimitRange,
+            Self::ResourceQuota(_) => Kind::ResourceQuota,
+            Self::RoleBinding(_) => Kind::RoleBinding,
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        match self {
+            Self::NetworkPolicy(object) => object.metadata.name.as_deref(),
+            Self::LimitRange(object) => object.metadata.name.as_deref(),
+            Self::ResourceQuota(object) => object.metadata.name.as_deref(),
+            Self::RoleBinding(object) => object.metadata.name.as_deref(),
+        }
+        .unwrap_or_default()
+    }
+
+    pub fn digest(&self, owned: &Owned) -> u64 {
+        match self {
+            Self::NetworkPolicy(object) => owned.digest(object),
+            Self::LimitRange(object) => owned.digest(object),
+            Self::ResourceQuota(object) => owned.digest(object),
+            Self::RoleBinding(object) => owned.digest(object),
+        }
+    }
+}
+
+/// Writes objects and keeps the records in step. Cheap to clone.
+#[derive(Clone)]
+pub struct Writer {
+    client: Client,
+    owned: Owned,
+    writes: Writes,
+    slots: Arc<Semaphore>,
+}
+
+impl Writer {
+    pub fn new(client: Client, owned: Owned, writes: Writes) -> Self {
+        Self {
+            client,
+            owned,
+            writes,
+            slots: Arc::new(Semaphore::new(IN_FLIGHT)),
+        }
+    }
+
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Waits for a turn; the turn ends when the value is dropped.
+    async fn turn(&self, verb: &'static str, kind: &'static str) -> Option<tokio::sync::SemaphorePermit<'_>> {
+        // The semaphore is never closed; if it were, writing without a limit would still be right.
+        let permit = self.slots.acquire().await.ok();
+        self.writes.count(verb, kind);
+        permit
+    }
+
+    pub async fn keep(&self, namespace: &str, object: &Object) -> Result<(), Error> {
+        match object {
+            Object::NetworkPolicy(object) => self.keep_typed(namespace, object).await,
+            Object::LimitRange(object) => self.keep_typed(namespace, object).await,
+            Object::ResourceQuota(object) => self.keep_typed(namespace, object).await,
+            Object::RoleBinding(object) => self.keep_typed(namespace, object).await,
+        }
+    }
+
+    /// Makes one object say what it should: one apply, and further requests only if somebody else's fields are in the way.
+    async fn keep_typed<K: Kept>(&self, namespace: &str, wanted: &K) -> Result<(), Error> {
+        let name = wanted.name_any();
+        let failed = |source| Error::Apply {
+            kind: K::KIND.name(),
+            namespace: namespace.to_owned(),
+            name: name.clone(),
+            source,
+        };
+        let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
+        let digest = self.owned.digest(wanted);
+        let mut answer = match self.apply(&api, wanted).await {
+            // 422: what stands there under our name has another controller, or binds another role, which cannot be
+            // changed. The name is ours, so the former is taken over; the latter a person must decide.
+            Err(kube::Error::Api(status)) if status.code == 422 => {
+                self.take_over(&api, namespace, wanted, kube::Error::Api(status))
+                    .await?
+            }
+            other => other.map_err(failed)?,
+        };
+        let leftovers = leftovers(wanted, &answer);
+        if !leftovers.is_empty() {
+            let patch: json_patch::Patch = serde_json::from_value(Value::Array(leftovers)).unwrap_or_default();
+            let _turn = self.turn("patch", K::KIND.name()).await;
+            let params = PatchParams {
+                field_manager: Some(names::FIELD_MANAGER.to_owned()),
+                ..PatchParams::default()
+            };
+            answer = api
+                .patch(&name, &params, &Patch::<K>::Json(patch))
+                .await
+                .map_err(failed)?;
+        }
+        self.owned.written(&answer, digest);
+        Ok(())
+    }
+
+    async fn apply<K: Kept>(&self, api: &Api<K>, wanted: &K) -> kube::Result<K> {
+        let _turn = self.turn("apply", K::KIND.name()).await;
+        api.patch(
+            &wanted.name_any(),
+            &PatchParams::apply(names::FIELD_MANAGER).force(),
+            &Patch::Apply(wanted),
+        )
+        .await
+    }
+
+    async fn take_over<K: Kept>(
+        &self,
+        api: &Api<K>,
+        namespace: &str,
+        wanted: &K,
+        refused: kube::Error,
+    ) -> Result<K, Error> {
+        let name = wanted.name_any();
+        let failed = |source| Error::Apply {
+            kind: K::KIND.name(),
+            namespace: namespace.to_owned(),
+            name: name.clone(),
+            source,
+        };
+        // Nothing stands in the way: the object itself is what was refused.
+        let Some(found) = api.get_opt(&name).await.map_err(failed)? else {
+            return Err(failed(refused));
+        };
+        if let Some(role) = json!(found)
+            .pointer("/roleRef")
+            .filter(|role| Some(*role) != json!(wanted).pointer("/roleRef"))
+        {
+            let text = |key: &str| role.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+            let found = format!("{} {}", text("kind"), text("name"));
+            return Err(Error::RoleTaken {
+                namespace: namespace.to_owned(),
+                name,
+                found,
+            });
+        }
+        if found.owner_references() == wanted.owner_references() {
+            return Err(failed(refused));
+        }
+        let patch = json!({"metadata": {
+            "uid": found.uid(), "resourceVersion": found.resource_version(), "ownerReferences": wanted.owner_references(),
+        }});
+        {
+            let _turn = self.turn("patch", K::KIND.name()).await;
+            let params = PatchParams {
+                field_manager: Some(names::FIELD_MANAGER.to_owned()),
+                ..PatchParams::default()
+            };
+            api.patch(&name, &params, &Patch::Merge(&patch)).await.map_err(failed)?;
+        }
+        self.apply(api, wanted).await.map_err(failed)
+    }
+
+    /// Deletes an object that is ours and no longer wanted, and no other object that has its name by now.
+    pub async fn prune(&self, namespace: &str, kind: Kind, name: &str, uid: &str) -> Result<(), Error> {
+        match kind {
+            Kind::NetworkPolicy => self.prune_typed::<NetworkPolicy>(namespace, name, uid).await,
+            Kind::LimitRange => self.prune_typed::<LimitRange>(namespace, name, uid).await,
+            Kind::ResourceQuota => self.prune_typed::<ResourceQuota>(namespace, name, uid).await,
+            Kind::RoleBinding => self.prune_typed::<RoleBinding>(namespace, name, uid).await,
+        }
+    }
+
+    async fn prune_typed<K: Kept>(&self, namespace: &str, name: &str, uid: &str) -> Result<(), Error> {
+        let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
+        let _turn = self.turn("delete", K::KIND.name()).await;
+        match api.delete(name, &only(uid)).await {
+            Ok(_) => {}
+            // Gone, or another object by now.
+            Err(error) if is_not_found(&error) || is_conflict(&error) => {}
+            Err(source) => {
+                let (namespace, name) = (namespace.to_owned(), name.to_owned());
+                return Err(Error::Delete {
+                    kind: K::KIND.name(),
+                    namespace,
+                    name,
+                    source,
+                });
+            }
+        }
+        self.owned.deleted(namespace, K::KIND, name, uid);
+        Ok(())
+    }
+
+    /// Sets and removes labels and annotations of a namespace, one merge patch with the differences alone. Not server-side apply: a
+    /// key that the tenant's owner brought along at creation stays theirs as well, and would survive our letting go of it.
+    pub async fn patch_namespace(&self, name: &str, patch: &Value) -> Result<Option<Namespace>, Error> {
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        let _turn = self.turn("patch", "Namespace").await;
+        let params = PatchParams {
+            field_manager: Some(names::FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        match api.patch(name, &params, &Patch::Merge(patch)).await {
+            Ok(namespace) => Ok(Some(namespace)),
+            Err(error) if is_not_found(&error) => Ok(None),
+            Err(source) => Err(Error::UpdateNamespace {
+                name: name.to_owned(),
+                source,
+            }),
+        }
+    }
+
+    pub async fn delete_namespace(&self, name: &str, uid: &str) -> Result<(), Error> {
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        let _turn = self.turn("delete", "Namespace").await;
+        match api.delete(name, &only(uid)).await {
+            Ok(_) => Ok(()),
+            Err(error) if is_not_found(&error) || is_conflict(&error) => Ok(()),
+            Err(source) => Err(Error::DeleteNamespace {
+                name: name.to_owned(),
+                source,
+            }),
+        }
+    }
+
+    /// A patch of a cluster-scoped object of ours, counted.
+    pub async fn patch_cluster_wide<K, P>(
+        &self,
+        verb: &'static str,
+        name: &str,
+        params: &PatchParams,
+        patch: &Patch<P>,
+        status: bool,
+    ) -> kube::Result<K>
+    where
+        K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+        P: serde::Serialize + std::fmt::Debug,
+    {
+        let kind: &'static str = match K::kind(&()) {
+            std::borrow::Cow::Borrowed(kind) => kind,
+            std::borrow::Cow::Owned(_) => "other",
+        };
+        let api: Api<K> = Api::all(self.client.clone());
+        let _turn = self.turn(verb, kind).await;
+        if status {
+            api.patch_status(name, params, patch).await
+        } else {
+            api.patch(name, params, patch).await
+        }
+    }
+
+    pub fn count(&self, verb: &'static str, kind: &'static str) {
+        self.writes.count(verb, kind);
+    }
+}
+
+/// Deletion of this very object and no other of its name; what depends on it goes in the background.
+pub fn only(uid: &str) -> DeleteParams {
+    DeleteParams::background().preconditions(Preconditions {
+        uid: Some(uid.to_owned()),
+        resource_version: None,
+    })
+}
+
+/// JSON patch operations for what remains in an object because other managers own it too.
+fn leftovers<K: Kept>(wanted: &K, answer: &K) -> Vec<Value> {
+    let mut operations = Vec::new();
+    let found = json!(answer);
+    for (pointer, value) in wanted.replacements() {
+        if found.pointer(pointer) != Some(&value) {
+            operations.push(json!({"op": "replace", "path": pointer, "value": value}));
+        }
+    }
+    for key in answer.annotations().keys() {
+        if key.starts_with(QUOTA_ANNOTATIONS) && !wanted.annotations().contains_key(key) {
+            operations.push(json!({"op": "remove", "path": format!("/metadata/annotations/{}", escape(key))}));
+        }
+    }
+    // Early versions of the peer put this label here, where its own selectors for namespaces find it.
+    if answer.labels().contains_key(names::TENANT_LABEL) && !wanted.labels().contains_key(names::TENANT_LABEL) {
+        operations.push(json!({"op": "remove", "path": format!("/metadata/labels/{}", escape(names::TENANT_LABEL))}));
+    }
+    if !operations.is_empty() {
+        operations.insert(0, json!({"op": "test", "path": "/metadata/uid", "value": answer.uid()}));
+    }
+    operations
+}
+
+/// A key as one segment of a JSON pointer.
+fn escape(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}

@@ -1,0 +1,489 @@
+//! The controllers of namespace tenants.
+//!
+//! **Watches** Tenants, Namespaces and the CapsuleConfiguration (shared with the webhooks), the role bindings, quotas, limit
+//! ranges and network policies that carry our label (as records, see [`owned`]), and classes. **Decides** per tenant,
+//! from memory alone, what each of its namespaces should hold ([`desired`]). **Writes** only differences: one
+//! server-side apply per object, one merge patch per namespace, one status per tenant.
+//!
+//! A reconcile looks at one tenant with all its namespaces, because quotas are shared between them and because the status is
+//! the tenant's. Everything that happens to a tenant within a few milliseconds is one reconcile. When nothing differs,
+//! nothing is requested from the API server, not even a read.
+//!
+//! Identity is the UID throughout: an owner reference with another UID is somebody else's, and deletions carry the UID of what
+//! was looked at.
+//!
+//! Unlike the peer, nothing is ever stripped of its finalizers: a namespace that cannot end stays, and the tenant's status
+//! says what it waits for.
+
+pub mod apply;
+pub mod classes;
+mod configuration;
+pub mod desired;
+pub mod error;
+mod explain;
+pub mod metrics;
+pub mod observe;
+pub mod owned;
+pub mod status;
+mod watches;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use api::capsule::names;
+use api::capsule::v1beta2::{CapsuleConfiguration, CapsuleConfigurationSpec, Tenant, TenantStatus, UserSpec};
+use futures::FutureExt;
+use futures::stream::{FuturesUnordered, StreamExt};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::rbac::v1::RoleBinding;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::watcher;
+use kube::{Api, Client, ResourceExt};
+use runtime::events::Recorder;
+use runtime::report::{is_conflict, is_not_found};
+use runtime::shared::Change;
+use runtime::{Action, Controller, Queue, Report, Shared, Shutdown};
+use serde_json::json;
+
+use apply::Writer;
+use classes::Classes;
+use configuration::Configuration;
+use desired::{Observed, Plan, SpacePlan};
+use observe::{Membership, Written};
+use owned::Owned;
+use status::Outcome;
+use tenancy::settings::Settings;
+
+pub use configuration::{Grants, grants};
+pub use error::Error;
+pub use explain::explain;
+
+/// Tenants reconciled at a time. Requests are bounded separately, over all of them.
+const CONCURRENCY: usize = 8;
+const PROMOTED: &str = "owner.projectcapsule.dev/promote=true";
+/// While a store has not caught up with our own write.
+const CATCH_UP: Duration = Duration::from_millis(100);
+/// While namespaces of a deleted tenant go away, in case the last one's end is missed.
+const DELETION_RECHECK: Duration = Duration::from_secs(30);
+
+/// What the controllers work with. The watches are shared with whoever else needs them.
+#[derive(Clone)]
+pub struct Context {
+    pub client: Client,
+    /// Name of the CapsuleConfiguration that is read.
+    pub configuration_name: String,
+    pub tenants: Shared<Tenant>,
+    pub namespaces: Shared<Namespace>,
+    pub configurations: Shared<CapsuleConfiguration>,
+    pub classes: Classes,
+    pub registry: runtime::metrics::Registry,
+    /// Of all controllers of the process.
+    pub metrics: runtime::controller::Metrics,
+    pub recorder: Recorder,
+    pub shutdown: Shutdown,
+}
+
+/// Drops from a namespace what no controller or rule reads.
+pub fn trim_namespace(namespace: &mut Namespace) {
+    namespace.annotations_mut().remove(names::LAST_APPLIED);
+}
+
+/// Drops from a tenant what no controller or rule reads.
+pub fn trim_tenant(tenant: &mut Tenant) {
+    tenant.annotations_mut().remove(names::LAST_APPLIED);
+}
+
+/// Runs both controllers until the shutdown. Only the holder of the lease may call it.
+///
+/// # Errors
+/// When a watch ends before its first list is complete, which the shutdown causes as well.
+pub async fn run(context: Context) -> Result<(), Error> {
+    let (owned, membership, queue) = (Owned::default(), Membership::default(), Queue::<String>::new());
+    let writer = Writer::new(
+        context.client.clone(),
+        owned.clone(),
+        metrics::Writes::register(&context.registry),
+    );
+    context.registry.register_collector(Box::new(metrics::Tenants {
+        tenants: context.tenants.store(),
+        configurations: context.configurations.store(),
+        membership: membership.clone(),
+        owned: owned.clone(),
+    }));
+
+    let (client, shutdown) = (&context.client, &context.shutdown);
+    let listed = [
+        watches::follow::<RoleBinding>(client, &owned, &queue, shutdown),
+        watches::follow::<ResourceQuota>(client, &owned, &queue, shutdown),
+        watches::follow::<LimitRange>(client, &owned, &queue, shutdown),
+        watches::follow::<NetworkPolicy>(client, &owned, &queue, shutdown),
+    ];
+    let selector = watcher::Config::default().labels(PROMOTED);
+    let accounts: Shared<ServiceAccount> = Shared::start(Api::all(client.clone()), selector, |_| {}, shutdown);
+    let configuration = Configuration::start(
+        &context.configuration_name,
+        &writer,
+        &context.configurations,
+        &context.tenants,
+        &accounts,
+        shutdown,
+    );
+    for mut kind in listed {
+        kind.wait_for(|listed| *listed)
+            .await
+            .map_err(|_| Error::WatchEnded("what is kept in namespaces"))?;
+    }
+    if !(context.tenants.ready().await && context.namespaces.ready().await && context.configurations.ready().await) {
+        return Err(Error::WatchEnded("tenants"));
+    }
+    if !accounts.ready().await {
+        return Err(Error::WatchEnded("ServiceAccounts"));
+    }
+    if !context.classes.ready().await {
+        return Err(Error::WatchEnded("classes"));
+    }
+
+    // Namespaces before tenants: the first look at a tenant should see all of its namespaces.
+    for namespace in context.namespaces.store().state() {
+        membership.note(&Change::Applied(namespace));
+    }
+    let index = membership.clone();
+    context.namespaces.trigger(&queue, move |change| index.note(change));
+    context.tenants.trigger(&queue, |change| [change.object().name_any()]);
+    let index = membership.clone();
+    accounts.trigger(&queue, move |change| {
+        index.tenant_of(&change.object().namespace().unwrap_or_default())
+    });
+    everybody_on(&context, &queue);
+
+    let runner = Controller::new("tenants", &context.metrics).concurrency(CONCURRENCY);
+    let configuration_runner = Controller::new("configuration", &context.metrics);
+    let tenants = Arc::new(Tenants {
+        context: context.clone(),
+        owned,
+        membership,
+        accounts,
+        writer,
+        written: Written::default(),
+        settings: Mutex::default(),
+    });
+    let reconcile = move |name: String| {
+        let tenants = tenants.clone();
+        async move { tenants.reconcile(&name).await }
+    };
+    tokio::join!(
+        runner.run(queue, context.shutdown.clone(), reconcile),
+        configuration.run(configuration_runner, context.shutdown.clone()),
+    );
+    Ok(())
+}
+
+/// What concerns every tenant: the configuration's administrators and roles, and the classes that exist.
+fn everybody_on(context: &Context, queue: &Queue<String>) {
+    let (store, name) = (context.tenants.store(), context.configuration_name.clone());
+    let all = move || store.state().iter().map(|tenant| tenant.name_any()).collect::<Vec<_>>();
+    context.classes.trigger(queue, all.clone());
+    let mut last = None;
+    context.configurations.trigger(queue, move |change| {
+        if change.object().name_any() != name {
+            return Vec::new();
+        }
+        let heeded = heeded(change);
+        if last == heeded {
+            return Vec::new();
+        }
+        last = heeded;
+        all()
+    });
+}
+
+/// What tenants heed of the configuration, while there is one. Its status names them all, so each that comes or goes
+/// changes it, and that is no reason to look at the others.
+fn heeded(change: &Change<CapsuleConfiguration>) -> Option<(CapsuleConfigurationSpec, Vec<UserSpec>)> {
+    match change {
+        Change::Applied(configuration) => {
+            let users = configuration.status.as_ref().map(|status| status.users.clone());
+            Some((configuration.spec.clone(), users.unwrap_or_default()))
+        }
+        Change::Deleted(_) => None,
+    }
+}
+
+struct Tenants {
+    context: Context,
+    owned: Owned,
+    membership: Membership,
+    accounts: Shared<ServiceAccount>,
+    writer: Writer,
+    written: Written,
+    /// The configuration as decisions use it, with the version that it was made from.
+    settings: Mutex<Option<(Option<String>, Arc<Settings>)>>,
+}
+
+impl Tenants {
+    async fn reconcile(&self, name: &str) -> Result<Action, Error> {
+        // A tenant that is gone takes what it controlled with it, by the API server's garbage collection.
+        let Some(tenant) = self.context.tenants.get(None, name) else {
+            return Ok(Action::AwaitChange);
+        };
+        if !self.written.is_current(&*tenant) {
+            return Ok(Action::RequeueAfter(CATCH_UP));
+        }
+        let observed = self.observe(&tenant);
+        let plan = desired::plan(&tenant, &observed, &self.owned);
+        if let Some(first) = status::first(&tenant, &plan, Timestamp::now()) {
+            self.publish(&tenant, &first).await?;
+        }
+        let (outcome, failed) = self.carry_out(&tenant, &plan).await;
+        // The API server removes a tenant together with its last finalizer, and its status with it.
+        let ends = tenant.metadata.deletion_timestamp.is_some() && plan.spaces.is_empty();
+        let status = status::of(&tenant, &plan, &outcome, Timestamp::now());
+        if !ends && tenant.status.as_ref() != Some(&status) {
+            self.tell(&tenant, &status).await;
+            self.publish(&tenant, &status).await?;
+        }
+        if let Some(failed) = failed {
+            return Err(failed);
+        }
+        let action = if plan.deletions.is_empty() {
+            Action::AwaitChange
+        } else {
+            Action::RequeueAfter(DELETION_RECHECK)
+        };
+        Ok(if observed.behind.is_empty() {
+            action
+        } else {
+            action.or(Action::RequeueAfter(CATCH_UP))
+        })
+    }
+
+    fn settings(&self) -> Arc<Settings> {
+        let configuration = self.context.configurations.get(None, &self.context.configuration_name);
+        let version = configuration
+            .as_ref()
+            .and_then(|configuration| configuration.resource_version());
+        let mut known = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*known {
+            Some((of, settings)) if *of == version => settings.clone(),
+            _ => {
+                // Which user the operator is matters to admission alone.
+                let settings = Arc::new(Settings::new(configuration.as_deref(), "", ""));
+                *known = Some((version, settings.clone()));
+                settings
+            }
+        }
+    }
+
+    /// From memory alone.
+    fn observe(&self, tenant: &Tenant) -> Observed {
+        let uid = tenant.uid().unwrap_or_default();
+        let mut observed = Observed {
+            settings: self.settings(),
+            promoted: Vec::new(),
+            namespaces: Vec::new(),
+            behind: BTreeSet::new(),
+            records: BTreeMap::new(),
+            classes: self.context.classes.existing(),
+        };
+        for name in self.membership.of_tenant(&uid) {
+            let Some(namespace) = self.context.namespaces.get(None, &name) else {
+                continue;
+            };
+            if !self.written.is_current(&*namespace) {
+                observed.behind.insert(name.to_string());
+            }
+            observed.namespaces.push(namespace);
+            observed
+                .records
+                .insert(name.to_string(), self.owned.in_namespace(&name));
+        }
+        let places: BTreeSet<&str> = observed
+            .namespaces
+            .iter()
+            .filter_map(|it| it.metadata.name.as_deref())
+            .collect();
+        observed.promoted = observe::promoted(&self.accounts, |namespace| places.contains(namespace));
+        for name in self.owned.namespaces_of(&uid) {
+            observed
+                .records
+                .entry(name.to_string())
+                .or_insert_with(|| self.owned.in_namespace(&name));
+        }
+        observed
+    }
+
+    /// All steps, whatever becomes of the others, and what failed: in words by namespace, and as one error for the runner.
+    async fn carry_out(&self, tenant: &Tenant, plan: &Plan) -> (Outcome, Option<Error>) {
+        let mut steps = FuturesUnordered::new();
+        if let Some(patch) = &plan.tenant {
+            steps.push(self.patch_tenant(tenant, patch).map(|result| (None, result)).boxed());
+        }
+        for space in &plan.spaces {
+            let place = || Some(space.name.clone());
+            if let Some(patch) = &space.patch {
+                steps.push(
+                    self.patch_namespace(space, patch)
+                        .map(move |result| (place(), result))
+                        .boxed(),
+                );
+            }
+            for object in &space.applies {
+                steps.push(
+                    self.writer
+                        .keep(&space.name, object)
+                        .map(move |result| (place(), result))
+                        .boxed(),
+                );
+            }
+            for removal in &space.removals {
+                steps.push(self.remove(removal).map(move |result| (place(), result)).boxed());
+            }
+        }
+        for removal in &plan.strays {
+            steps.push(self.remove(removal).map(|result| (None, result)).boxed());
+        }
+        for (name, uid) in &plan.deletions {
+            let deletion = self.writer.delete_namespace(name, uid);
+            steps.push(deletion.map(move |result| (Some(name.clone()), result)).boxed());
+        }
+        let mut outcome = Outcome {
+            failures: plan.problems.iter().map(|problem| (None, problem.clone())).collect(),
+        };
+        let mut errors = Vec::new();
+        while let Some((namespace, result)) = steps.next().await {
+            if let Err(error) = result {
+                outcome.failures.push((namespace, error.told()));
+                errors.push(error);
+            }
+        }
+        outcome.failures.sort();
+        let (failed, transient) = (errors.len(), errors.iter().any(Report::is_transient));
+        let error = errors.into_iter().next().map(|first| Error::Steps {
+            tenant: tenant.name_any(),
+            failed,
+            all: plan.steps(),
+            transient,
+            first: Box::new(first),
+        });
+        (outcome, error)
+    }
+
+    async fn remove(&self, removal: &desired::Removal) -> Result<(), Error> {
+        self.writer
+            .prune(&removal.namespace, removal.kind, &removal.name, &removal.uid)
+            .await
+    }
+
+    async fn patch_namespace(&self, space: &SpacePlan, patch: &serde_json::Value) -> Result<(), Error> {
+        if let Some(answer) = self.writer.patch_namespace(&space.name, patch).await? {
+            self.written.note(&answer);
+        }
+        Ok(())
+    }
+
+    async fn patch_tenant(&self, tenant: &Tenant, patch: &serde_json::Value) -> Result<(), Error> {
+        let name = tenant.name_any();
+        let params = PatchParams {
+            field_manager: Some(names::FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        match self
+            .writer
+            .patch_cluster_wide::<Tenant, _>("patch", &name, &params, &Patch::Merge(patch), false)
+            .await
+        {
+            Ok(answer) => {
+                self.written.note(&answer);
+                Ok(())
+            }
+            Err(error) if is_not_found(&error) => Ok(()),
+            Err(source) => Err(Error::UpdateTenant { name, source }),
+        }
+    }
+
+    async fn publish(&self, tenant: &Tenant, status: &TenantStatus) -> Result<(), Error> {
+        let name = tenant.name_any();
+        let body = json!({
+            "apiVersion": names::API_VERSION, "kind": names::TENANT_KIND,
+            "metadata": {"name": name, "uid": tenant.uid()}, "status": status,
+        });
+        let params = PatchParams::apply(names::FIELD_MANAGER).force();
+        match self
+            .writer
+            .patch_cluster_wide::<Tenant, _>("apply-status", &name, &params, &Patch::Apply(&body), true)
+            .await
+        {
+            Ok(answer) => {
+                self.written.note(&answer);
+                Ok(())
+            }
+            // It went away meanwhile, or another one of its name is there: nobody is left to tell.
+            Err(error) if is_not_found(&error) || is_conflict(&error) => Ok(()),
+            Err(source) => Err(Error::PublishStatus {
+                kind: names::TENANT_KIND,
+                name,
+                source,
+            }),
+        }
+    }
+
+    /// Events for what people want to notice: freezing and thawing, and a failure that is news.
+    async fn tell(&self, tenant: &Tenant, status: &TenantStatus) {
+        let before = |kind: &str| {
+            tenant
+                .status
+                .iter()
+                .flat_map(|s| &s.conditions)
+                .find(|c| c.type_ == kind)
+        };
+        for condition in &status.conditions {
+            let old = before(&condition.type_);
+            let turned = old.is_some_and(|old| old.status != condition.status);
+            let recorder = &self.context.recorder;
+            match (condition.type_.as_str(), condition.status.as_str()) {
+                (names::CORDONED_CONDITION, "True") if turned || old.is_none() => {
+                    recorder
+                        .normal(tenant, "Cordoned", "Cordoned", "Tenant has been cordoned")
+                        .await;
+                }
+                (names::CORDONED_CONDITION, "False") if turned => {
+                    recorder
+                        .normal(tenant, "Cordoned", "UnCordoned", "Tenant has been uncordoned")
+                        .await;
+                }
+                (names::READY_CONDITION, "False") if old.is_none_or(|old| old.message != condition.message) => {
+                    recorder
+                        .warning(tenant, "Failed", "Reconciled", &condition.message)
+                        .await;
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_configuration_tenants_heed_what_is_asked_and_who_its_users_are() {
+        let heeded = |spec: serde_json::Value, status: serde_json::Value| {
+            let object = json!({"metadata": {"name": "default"}, "spec": spec, "status": status});
+            heeded(&Change::Applied(Arc::new(serde_json::from_value(object).unwrap())))
+        };
+        let before = heeded(json!({}), json!({"tenants": ["oil"]}));
+        assert_eq!(before, heeded(json!({}), json!({"tenants": ["gas", "oil"]})));
+        assert_ne!(
+            before,
+            heeded(json!({"forceTenantPrefix": true}), json!({"tenants": ["oil"]}))
+        );
+        let users = json!({"tenants": ["oil"], "users": [{"kind": "User", "name": "alice"}]});
+        assert_ne!(before, heeded(json!({}), users));
+        let gone = serde_json::from_value(json!({"metadata": {"name": "default"}, "spec": {}})).unwrap();
+        assert_ne!(before, super::heeded(&Change::Deleted(Arc::new(gone))));
+    }
+}
