@@ -1,0 +1,64 @@
+//! One watch per kind for the whole process: admission and controllers look at the same stores.
+
+use api::{
+    capsule::v1beta2::{CapsuleConfiguration, Tenant},
+    kamaji::v1alpha1::{DataStore, TenantControlPlane},
+};
+use k8s_openapi::api::{core::v1::Namespace, networking::v1::IngressClass};
+use kube::{Api, Client, runtime::watcher};
+use runtime::{Shared, Shutdown};
+use tenant_controller::classes::Classes;
+
+/// What the chosen components watch. Every replica holds these; what only controllers need is watched by the leader.
+#[derive(Clone)]
+pub(crate) struct Watches {
+    pub(crate) namespace_tenants: Option<NamespaceTenants>,
+    pub(crate) control_planes: Option<ControlPlanes>,
+}
+
+#[derive(Clone)]
+pub(crate) struct NamespaceTenants {
+    pub(crate) tenants: Shared<Tenant>,
+    pub(crate) namespaces: Shared<Namespace>,
+    pub(crate) configurations: Shared<CapsuleConfiguration>,
+    pub(crate) classes: Classes,
+    pub(crate) ingress_classes: Shared<IngressClass>,
+}
+
+#[derive(Clone)]
+pub(crate) struct ControlPlanes {
+    pub(crate) control_planes: Shared<TenantControlPlane>,
+    pub(crate) datastores: Shared<DataStore>,
+}
+
+impl Watches {
+    pub(crate) fn start(client: &Client, namespace_tenants: bool, control_planes: bool, shutdown: &Shutdown) -> Self {
+        Self {
+            namespace_tenants: namespace_tenants.then(|| NamespaceTenants {
+                tenants: Shared::start(
+                    Api::all(client.clone()),
+                    all(),
+                    tenant_controller::trim_tenant,
+                    shutdown,
+                ),
+                namespaces: Shared::start(
+                    Api::all(client.clone()),
+                    all(),
+                    tenant_controller::trim_namespace,
+                    shutdown,
+                ),
+                configurations: Shared::start(Api::all(client.clone()), all(), |_| {}, shutdown),
+                classes: Classes::start(client, shutdown),
+                ingress_classes: Shared::start(Api::all(client.clone()), all(), |_| {}, shutdown),
+            }),
+            control_planes: control_planes.then(|| ControlPlanes {
+                control_planes: control_plane_controller::Watches::control_planes(client, shutdown),
+                datastores: control_plane_controller::Watches::datastores(client, shutdown),
+            }),
+        }
+    }
+}
+
+fn all() -> watcher::Config {
+    watcher::Config::default()
+}
