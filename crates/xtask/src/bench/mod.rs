@@ -1,0 +1,84 @@
+//! Whole-process benchmarks on a cluster of their own: `cargo xtask bench [NAME…]`.
+//!
+//! Each figure is one JSON line with commit and machine, so that lines of different days can be laid side by side.
+//! Processes are measured from outside (`/proc`), as the peers were for the figures that ours are compared with; the
+//! protocol of each figure is in `docs/benchmarks.md`.
+
+mod bed;
+mod control_planes;
+mod namespaces;
+mod processes;
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use bed::Bed;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Which benchmarks; all of them when none is named: `one`, `ten`, `idle`, `namespaces`, `latency`.
+    names: Vec<String>,
+    /// How long control planes sit idle before their memory is measured.
+    #[arg(long, default_value_t = 300)]
+    idle_seconds: u64,
+    /// Leave the cluster running afterwards.
+    #[arg(long)]
+    keep: bool,
+}
+
+pub(crate) fn run(repository: &Path, args: &Args) -> anyhow::Result<()> {
+    // A second installation is refused and harmless.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let bed = Bed::start(repository).await?;
+        let wanted = |name: &str| args.names.is_empty() || args.names.iter().any(|wanted| wanted == name);
+        let mut outcome = Ok(());
+        if wanted("namespaces") || wanted("latency") {
+            outcome = outcome.and(namespaces::converge(&bed).await);
+        }
+        if wanted("latency") {
+            outcome = outcome.and(namespaces::latency(&bed).await);
+        }
+        if wanted("namespaces") || wanted("latency") {
+            outcome = outcome.and(namespaces::clean(&bed).await);
+        }
+        if wanted("one") {
+            outcome = outcome.and(control_planes::time_to_ready(&bed, "one", 1).await);
+        }
+        if wanted("ten") {
+            outcome = outcome.and(control_planes::time_to_ready(&bed, "ten", 10).await);
+        }
+        if wanted("idle") {
+            outcome = outcome.and(control_planes::idle_memory(&bed, args.idle_seconds).await);
+        }
+        if !args.keep {
+            bed.stop()?;
+        }
+        outcome
+    })
+}
+
+/// Prints one figure.
+fn report(bed: &Bed, bench: &str, figures: &Value) {
+    println!(
+        "{}",
+        json!({"bench": bench, "figures": figures, "commit": bed.commit, "machine": bed.machine, "kubernetes": bed.kubernetes})
+    );
+}
+
+/// The value below which `percent` of the sorted values lie.
+fn percentile(sorted: &[f64], percent: f64) -> f64 {
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "small counts"
+    )]
+    let index = ((sorted.len() as f64 - 1.0) * percent / 100.0).round() as usize;
+    sorted.get(index).copied().unwrap_or(f64::NAN)
+}

@@ -1,0 +1,47 @@
+//! Repository rules and generators as code: `cargo xtask generate`, `check-deps`, `bench`.
+mod bench;
+mod deps;
+mod generate;
+mod rbac;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Generators and rules of this repository")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Write CRDs and RBAC into the chart from the code.
+    Generate {
+        /// Write nothing; fail when a checked-in file differs from what the code says.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Check that crates depend upwards only: pure, support, servers, programs.
+    CheckDeps,
+    /// Run the whole-process benchmarks; each prints JSON lines with commit and machine.
+    Bench(bench::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Generate { check } => generate::run(&repository(), check),
+        Command::CheckDeps => deps::run(&repository()),
+        Command::Bench(args) => bench::run(&repository(), &args),
+    }
+}
+
+/// The checkout this program was built from.
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .expect("crates/xtask lies two levels below the checkout")
+        .to_owned()
+}

@@ -1,0 +1,300 @@
+//! What the operator may do, and for which of its halves: the source of the chart's RBAC. Each row says why.
+
+use std::fmt::Write;
+
+use serde_json::json;
+
+/// Objects that are applied and carry an owner reference. Nobody deletes these; but where API servers enforce permissions on
+/// owner references (admission plugin OwnerReferencesPermissionEnforcement), writing one takes the right to delete.
+const APPLY_OWNED: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
+const RBAC: &[&str] = &["rbac.authorization.k8s.io"];
+const ADMISSION: &[&str] = &["admissionregistration.k8s.io"];
+const CAPSULE: &[&str] = &["capsule.clastix.io"];
+const KAMAJI: &[&str] = &["kamaji.clastix.io"];
+
+/// Which objects of a kind.
+enum Names {
+    All,
+    These(&'static [&'static str]),
+    /// Those in this list of the chart's `rbac` values. None if it is empty, and not all as RBAC would have it.
+    Listed(&'static str),
+}
+
+struct Grant {
+    groups: &'static [&'static str],
+    resources: &'static [&'static str],
+    names: Names,
+    verbs: &'static [&'static str],
+}
+
+const fn grant(
+    groups: &'static [&'static str],
+    resources: &'static [&'static str],
+    verbs: &'static [&'static str],
+) -> Grant {
+    named(groups, resources, Names::All, verbs)
+}
+
+const fn named(
+    groups: &'static [&'static str],
+    resources: &'static [&'static str],
+    names: Names,
+    verbs: &'static [&'static str],
+) -> Grant {
+    Grant {
+        groups,
+        resources,
+        names,
+        verbs,
+    }
+}
+
+/// Both halves: their webhook configurations, and Events for people.
+const OPERATOR: &[Grant] = &[
+    // Made, put right when they drift, and removed under names that are no longer wanted. The names are a setting of the
+    // CapsuleConfiguration, so they cannot be named here.
+    grant(
+        ADMISSION,
+        &["validatingwebhookconfigurations", "mutatingwebhookconfigurations"],
+        &["get", "list", "watch", "create", "update", "delete"],
+    ),
+    // Drift of policies is watched for by whichever half runs.
+    grant(
+        ADMISSION,
+        &["validatingadmissionpolicies", "validatingadmissionpolicybindings"],
+        &["list", "watch"],
+    ),
+    // This very role: what is made above ends with it, and the reference takes its UID.
+    named(
+        RBAC,
+        &["clusterroles"],
+        Names::These(&[r#"{{ include "cotenant.fullname" . }}:operator"#]),
+        &["get"],
+    ),
+    // News, and counting news that repeats.
+    grant(&["events.k8s.io"], &["events"], &["create", "patch"]),
+];
+
+const NAMESPACE_TENANTS: &[Grant] = &[
+    // The name label and the finalizer are patched.
+    grant(CAPSULE, &["tenants"], &["get", "list", "watch", "patch"]),
+    // Made with defaults when there is none, and left to people from then on.
+    grant(CAPSULE, &["capsuleconfigurations"], &["get", "list", "watch", "create"]),
+    grant(CAPSULE, &["tenants/status", "capsuleconfigurations/status"], &["patch"]),
+    // Owner references that block the tenant's deletion take this where API servers enforce permissions on them.
+    grant(CAPSULE, &["tenants/finalizers"], &["update"]),
+    // Labels and annotations are patched; deletion is with the tenant; which ones are whose is asked at admission. Create is
+    // there to be handed on: a role that gives a right can be made only by who has it.
+    grant(
+        &[""],
+        &["namespaces"],
+        &["get", "list", "watch", "create", "patch", "delete"],
+    ),
+    // The two policies of namespace tenants. Delete is for their owner references, as with all that is owned.
+    grant(
+        ADMISSION,
+        &["validatingadmissionpolicies", "validatingadmissionpolicybindings"],
+        &["create"],
+    ),
+    named(
+        ADMISSION,
+        &["validatingadmissionpolicies", "validatingadmissionpolicybindings"],
+        Names::These(&["cotenant-managed-objects", "cotenant-namespace-ownership"]),
+        &["get", "update", "delete"],
+    ),
+    // What a tenant's namespaces hold: applied, and deleted when the tenant asks for it no more.
+    grant(&[""], &["resourcequotas", "limitranges"], APPLY_OWNED),
+    grant(&["networking.k8s.io"], &["networkpolicies"], APPLY_OWNED),
+    grant(RBAC, &["rolebindings"], APPLY_OWNED),
+    // What tenant users and owners live by. Watching finds those of an earlier configuration by their label.
+    grant(
+        RBAC,
+        &["clusterroles", "clusterrolebindings"],
+        &["list", "watch", "create"],
+    ),
+    named(
+        RBAC,
+        &["clusterroles", "clusterrolebindings"],
+        Names::Listed("managedClusterRoles"),
+        &["patch", "delete"],
+    ),
+    // Roles that RoleBindings and the ClusterRoleBinding may name although they give what the operator does not have.
+    named(RBAC, &["clusterroles"], Names::Listed("managedClusterRoles"), &["bind"]),
+    named(
+        RBAC,
+        &["clusterroles"],
+        Names::Listed("bindableClusterRoles"),
+        &["bind"],
+    ),
+    // Promotion of service accounts is decided by their labels.
+    grant(&[""], &["serviceaccounts"], &["list", "watch"]),
+    // Classes a tenant may use are listed in its status and checked at admission.
+    grant(&["storage.k8s.io"], &["storageclasses"], &["list", "watch"]),
+    grant(&["networking.k8s.io"], &["ingressclasses"], &["list", "watch"]),
+    grant(&["scheduling.k8s.io"], &["priorityclasses"], &["list", "watch"]),
+    grant(&["node.k8s.io"], &["runtimeclasses"], &["list", "watch"]),
+    // A claim that names a volume is checked against the tenant that the volume carries.
+    grant(&[""], &["persistentvolumes"], &["get"]),
+];
+
+const CONTROL_PLANES: &[Grant] = &[
+    // Finalizers are patched.
+    grant(
+        KAMAJI,
+        &["tenantcontrolplanes", "datastores"],
+        &["get", "list", "watch", "patch"],
+    ),
+    grant(KAMAJI, &["tenantcontrolplanes/status", "datastores/status"], &["patch"]),
+    // As with tenants.
+    grant(KAMAJI, &["tenantcontrolplanes/finalizers"], &["update"]),
+    // Keys and kubeconfigs are created or replaced in the version that was judged, never applied; a finalizer is patched.
+    // Control planes and the Secrets of DataStores are in any namespace, under any name.
+    grant(
+        &[""],
+        &["secrets"],
+        &["get", "list", "watch", "create", "update", "patch", "delete"],
+    ),
+    grant(&[""], &["configmaps", "services"], APPLY_OWNED),
+    grant(&["apps"], &["deployments"], APPLY_OWNED),
+    grant(&["networking.k8s.io"], &["networkpolicies"], APPLY_OWNED),
+    // What a control plane must not reach: addresses of Nodes, of Services and of the API server. Nodes are also where a
+    // NodePort answers.
+    grant(&[""], &["nodes"], &["list", "watch"]),
+    grant(&["networking.k8s.io"], &["servicecidrs"], &["list", "watch"]),
+    grant(&["discovery.k8s.io"], &["endpointslices"], &["list", "watch"]),
+];
+
+/// In the operator's own namespace: who leads, and the serving certificate.
+const OWN_NAMESPACE: &[Grant] = &[
+    // Looked at and renewed by the clock, not watched.
+    grant(&["coordination.k8s.io"], &["leases"], &["get", "create", "update"]),
+    // One Secret is watched by its name, which is a setting of the CapsuleConfiguration; a change of it takes no new rights.
+    grant(&[""], &["secrets"], &["get", "list", "watch", "create", "update"]),
+];
+
+/// The chart's `templates/rbac.yaml`.
+pub(crate) fn template() -> anyhow::Result<String> {
+    let mut out = String::from(
+        "{{- /* Generated by `cargo xtask generate` from crates/xtask/src/rbac.rs. */}}\n{{- if .Values.rbac.create }}\n",
+    );
+    cluster_role(&mut out, "operator", None, OPERATOR)?;
+    cluster_role(
+        &mut out,
+        "namespace-tenants",
+        Some("namespace-tenants"),
+        NAMESPACE_TENANTS,
+    )?;
+    cluster_role(&mut out, "control-planes", Some("control-planes"), CONTROL_PLANES)?;
+    out.push_str("---\napiVersion: rbac.authorization.k8s.io/v1\nkind: Role\n");
+    out.push_str(&metadata(r#"{{ include "cotenant.fullname" . }}"#, true));
+    out.push_str("rules:\n");
+    out.push_str(&rules(OWN_NAMESPACE)?);
+    out.push_str("---\napiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\n");
+    out.push_str(&metadata(r#"{{ include "cotenant.fullname" . }}"#, true));
+    out.push_str(
+        "roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: {{ include \"cotenant.fullname\" . }}}\n",
+    );
+    out.push_str(SUBJECT);
+    out.push_str("{{- end }}\n");
+    Ok(out)
+}
+
+const SUBJECT: &str = r#"subjects:
+- kind: ServiceAccount
+  name: {{ include "cotenant.serviceAccountName" . }}
+  namespace: {{ .Release.Namespace }}
+"#;
+
+fn cluster_role(out: &mut String, name: &str, component: Option<&str>, grants: &[Grant]) -> anyhow::Result<()> {
+    if let Some(component) = component {
+        writeln!(out, "{{{{- if has {component:?} .Values.components }}}}")?;
+    }
+    let name = format!("'{{{{ include \"cotenant.fullname\" . }}}}:{name}'");
+    out.push_str("---\napiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\n");
+    out.push_str(&metadata(&name, false));
+    out.push_str("rules:\n");
+    out.push_str(&rules(grants)?);
+    out.push_str("---\napiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\n");
+    out.push_str(&metadata(&name, false));
+    writeln!(
+        out,
+        "roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {name}}}"
+    )?;
+    out.push_str(SUBJECT);
+    if component.is_some() {
+        out.push_str("{{- end }}\n");
+    }
+    Ok(())
+}
+
+fn metadata(name: &str, namespaced: bool) -> String {
+    let namespace = if namespaced {
+        "  namespace: {{ .Release.Namespace }}\n"
+    } else {
+        ""
+    };
+    format!(
+        "metadata:\n  name: {name}\n{namespace}  labels:\n    {{{{- include \"cotenant.labels\" . | nindent 4 }}}}\n"
+    )
+}
+
+fn rules(grants: &[Grant]) -> anyhow::Result<String> {
+    let mut out = String::new();
+    for grant in grants {
+        let mut rule = json!({"apiGroups": grant.groups, "resources": grant.resources, "verbs": grant.verbs});
+        if let Names::These(names) = grant.names {
+            rule["resourceNames"] = json!(names);
+        }
+        let rule = serde_norway::to_string(&[rule])?;
+        match grant.names {
+            Names::All | Names::These(_) => out.push_str(&rule),
+            Names::Listed(list) => {
+                writeln!(out, "{{{{- with .Values.rbac.{list} }}}}")?;
+                writeln!(out, "{rule}  resourceNames: {{{{ toJson . }}}}\n{{{{- end }}}}")?;
+            }
+        }
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_from_the_values_limit_a_rule_or_there_is_no_rule() {
+        let grants = [
+            grant(&[""], &["pods"], &["get"]),
+            named(&["a"], &["bs"], Names::These(&["{{ c }}:d"]), &["get"]),
+            named(&["a"], &["bs"], Names::Listed("mine"), &["bind"]),
+        ];
+        assert_eq!(
+            rules(&grants).unwrap(),
+            "\
+- apiGroups:
+  - ''
+  resources:
+  - pods
+  verbs:
+  - get
+- apiGroups:
+  - a
+  resourceNames:
+  - '{{ c }}:d'
+  resources:
+  - bs
+  verbs:
+  - get
+{{- with .Values.rbac.mine }}
+- apiGroups:
+  - a
+  resources:
+  - bs
+  verbs:
+  - bind
+  resourceNames: {{ toJson . }}
+{{- end }}
+"
+        );
+    }
+}
