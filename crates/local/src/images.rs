@@ -112,7 +112,7 @@ fn kube_proxy(programs: &Programs, version: &str) -> Result<Image> {
     ))
 }
 
-/// Debian's busybox under all its names. Not the static one: that crashes where it looks up a host.
+/// Debian's busybox under all its names. Not the static one: that cannot look up hosts.
 fn busybox() -> Result<Image> {
     let program = host_program("busybox")?;
     let output = std::process::Command::new(&program)

@@ -57,7 +57,7 @@ const PACKAGES: &[Package] = &[
     package("procps", "sysctl", "network settings of nodes"),
     Package {
         name: "busybox",
-        // Its static twin has a program of the same name, which crashes where it looks up a host.
+        // Its static twin has a program of the same name, which cannot look up hosts.
         proof: Proof::File("/usr/share/doc/busybox/copyright"),
         purpose: "the image to try things with",
     },

@@ -6,42 +6,9 @@
 //! our entry of `managedFields`), so that a label dropped from the plan is dropped from the object. Fields that others
 //! own, defaults the server filled in and items others added to keyed lists are none of our business.
 
-use std::fmt::Debug;
-
-use kube::api::{Patch, PatchParams};
-use kube::{Api, Resource, ResourceExt as _};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 type Fields = Map<String, Value>;
-
-/// What happened to one object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub enum Written {
-    /// It was as wanted; no request was made.
-    Unchanged,
-    Applied,
-}
-
-/// Applies `wanted` as `manager` unless `live` (with its managed fields) already is what is wanted. Fields of others
-/// that we want too are taken over.
-pub async fn if_needed<K>(api: &Api<K>, live: Option<&K>, wanted: &K, manager: &str) -> Result<Written, kube::Error>
-where
-    K: Resource + Clone + Debug + DeserializeOwned + Serialize,
-{
-    let wanted_value = serde_json::to_value(wanted).map_err(kube::Error::SerdeError)?;
-    if let Some(live) = live {
-        let live = serde_json::to_value(live).map_err(kube::Error::SerdeError)?;
-        if !needed(&live, &wanted_value, manager) {
-            return Ok(Written::Unchanged);
-        }
-    }
-    let parameters = PatchParams::apply(manager).force();
-    api.patch(&wanted.name_any(), &parameters, &Patch::Apply(&wanted_value))
-        .await?;
-    Ok(Written::Applied)
-}
 
 /// Whether applying `wanted` as `manager` would change `live`. Errs on the side of applying: always when the manager
 /// never applied to the object. `live` must carry its managed fields.

@@ -188,16 +188,6 @@ where
         futures::stream::poll_fn(move |context| receiver.poll_recv(context))
     }
 
-    /// As [`Self::changes`], without deletions.
-    pub fn subscribe(&self) -> impl Stream<Item = Arc<K>> + Send + Unpin + use<K> {
-        self.changes().filter_map(|change| {
-            std::future::ready(match change {
-                Change::Applied(object) => Some(object),
-                Change::Deleted(_) => None,
-            })
-        })
-    }
-
     /// Waits for the first complete list. `false` if the watch ended before.
     ///
     /// Not [`Store::wait_until_ready`]: that one wakes only who asked last, and here several parts of a process wait.
@@ -210,8 +200,11 @@ where
     }
 
     /// Puts a key into `queue` for every change, in a task of its own until the watch ends.
-    pub fn trigger<Key, Keys>(&self, queue: &crate::Queue<Key>, keys: impl Fn(&Change<K>) -> Keys + Send + 'static)
-    where
+    pub fn trigger<Key, Keys>(
+        &self,
+        queue: &crate::Queue<Key>,
+        mut keys: impl FnMut(&Change<K>) -> Keys + Send + 'static,
+    ) where
         Key: crate::controller::Key,
         Keys: IntoIterator<Item = Key>,
     {

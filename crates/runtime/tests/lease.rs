@@ -8,11 +8,16 @@ use kube::Api;
 use runtime::Shutdown;
 use runtime::lease::{Config, Leader};
 
+const DURATION: Duration = Duration::from_secs(12);
+const RETRY: Duration = Duration::from_secs(3);
+
+/// Short enough to be waited out, and so long that a machine that is busy for seconds loses no Lease by it. Giving a
+/// Lease back is tried for as long as `retry`.
 fn config(names: &[&str], identity: &str) -> Config {
     Config {
-        duration: Duration::from_secs(2),
-        renew_deadline: Duration::from_millis(1200),
-        retry: Duration::from_millis(200),
+        duration: DURATION,
+        renew_deadline: Duration::from_secs(10),
+        retry: RETRY,
         ..Config::new("default", names, identity)
     }
 }
@@ -38,7 +43,7 @@ async fn of_two_replicas_one_leads_and_the_other_takes_over_when_it_ends() {
         async move { Leader::acquire(&client, config, &never).await.unwrap() }
     });
     // Longer than the duration: renewals keep the other out.
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    tokio::time::sleep(DURATION + RETRY).await;
     assert!(!waiting.is_finished());
     assert_eq!(holder(&client, &name).await, "one");
 
@@ -100,7 +105,8 @@ async fn several_leases_are_held_together_and_one_stolen_is_all_lost() {
         let (client, config, never) = (client.clone(), config(&[&own, &both], "us"), never.clone());
         async move { Leader::acquire(&client, config, &never).await.unwrap() }
     });
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    // More than one try.
+    tokio::time::sleep(RETRY * 2).await;
     assert!(!waiting.is_finished(), "the peer still writes");
     peer.release().await;
     let leader = waiting.await.unwrap();

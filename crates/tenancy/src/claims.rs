@@ -23,6 +23,19 @@ pub enum NamedVolume<'a> {
     Found(Option<&'a BTreeMap<String, String>>),
 }
 
+/// Who chose the volume that a claim names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChosenBy {
+    /// Whoever wrote the claim.
+    Author,
+    /// Kubernetes, for a claim that left the choice to it. A volume that nobody labelled is nobody's, as one that was
+    /// made for this claim is; another tenant's stays another tenant's.
+    Kubernetes,
+}
+
+/// The user that binds claims to volumes.
+pub const BINDER: &str = "system:serviceaccount:kube-system:persistent-volume-binder";
+
 /// The claim with a selector that finds volumes of the tenant only; `None` if nothing is to be changed.
 ///
 /// Only a claim that chooses its volume needs one: it has a selector, or (when it is created) names a volume. One that
@@ -51,7 +64,12 @@ pub fn bind_to_tenant(claim: &PersistentVolumeClaim, is_new: bool, tenant: &str)
 ///
 /// # Errors
 /// If the selector could find volumes of others, or the named volume is not the tenant's.
-pub fn validate(claim: &PersistentVolumeClaim, volume: Option<NamedVolume<'_>>, tenant: &str) -> Result<(), Denial> {
+pub fn validate(
+    claim: &PersistentVolumeClaim,
+    volume: Option<NamedVolume<'_>>,
+    chosen_by: ChosenBy,
+    tenant: &str,
+) -> Result<(), Denial> {
     let Some(spec) = claim.spec.as_ref().filter(|_| !is_bound(claim)) else {
         return Ok(());
     };
@@ -93,6 +111,7 @@ pub fn validate(claim: &PersistentVolumeClaim, volume: Option<NamedVolume<'_>>, 
         )),
         Some(NamedVolume::Found(labels)) => match labels.and_then(|labels| labels.get(names::TENANT_LABEL)) {
             Some(owner) if owner == tenant => Ok(()),
+            None if chosen_by == ChosenBy::Kubernetes => Ok(()),
             None => refuse(format!(
                 "PersistentVolume {name} is missing the Tenant label ({}), preventing a potential cross-tenant mount",
                 names::TENANT_LABEL
@@ -166,8 +185,8 @@ mod tests {
             "oil",
         )
         .unwrap();
-        assert_eq!(validate(&changed, None, "oil"), Ok(()));
-        assert!(validate(&changed, None, "gas").is_err());
+        assert_eq!(validate(&changed, None, ChosenBy::Author, "oil"), Ok(()));
+        assert!(validate(&changed, None, ChosenBy::Author, "gas").is_err());
     }
 
     #[test]
@@ -175,7 +194,7 @@ mod tests {
         let mut bound = claim(json!({"volumeName": "pv", "selector": {}}));
         bound.status.get_or_insert_default().phase = Some("Bound".into());
         assert_eq!(bind_to_tenant(&bound, false, "oil"), None);
-        assert_eq!(validate(&bound, None, "oil"), Ok(()));
+        assert_eq!(validate(&bound, None, ChosenBy::Author, "oil"), Ok(()));
     }
 
     #[rstest]
@@ -184,7 +203,7 @@ mod tests {
     #[case::both(json!({"matchExpressions": [of("oil"), of("gas")]}))]
     #[case::by_label(json!({"matchLabels": {"capsule.clastix.io/tenant": "oil"}, "matchExpressions": [of("oil")]}))]
     fn a_selector_that_could_find_others_is_refused(#[case] selector: Value) {
-        let denial = validate(&claim(json!({"selector": selector})), None, "oil").unwrap_err();
+        let denial = validate(&claim(json!({"selector": selector})), None, ChosenBy::Author, "oil").unwrap_err();
         assert_eq!(
             (denial.field.as_str(), denial.reason),
             ("spec.selector", "CrossTenantReference")
@@ -195,7 +214,7 @@ mod tests {
     fn a_named_volume_has_to_be_the_tenants() {
         let claim = claim(json!({"volumeName": "pv"}));
         let labels = |tenant: &str| BTreeMap::from([("capsule.clastix.io/tenant".to_owned(), tenant.to_owned())]);
-        let message = |volume| validate(&claim, Some(volume), "oil").map_err(|denial| denial.message);
+        let message = |volume| validate(&claim, Some(volume), ChosenBy::Author, "oil").map_err(|denial| denial.message);
         let (oil, gas) = (labels("oil"), labels("gas"));
         assert_eq!(message(NamedVolume::Found(Some(&oil))), Ok(()));
         for (volume, text) in [
@@ -216,5 +235,17 @@ mod tests {
             assert!(message.contains(text), "{message}");
             assert!(!message.contains("gas"), "{message}");
         }
+    }
+
+    #[test]
+    fn kubernetes_binds_volumes_of_nobody_and_of_the_tenant_and_of_no_other() {
+        let claim = claim(json!({"volumeName": "disk"}));
+        let owned_by = |tenant: &str| BTreeMap::from([("capsule.clastix.io/tenant".to_owned(), tenant.to_owned())]);
+        let bound = |labels: Option<&BTreeMap<String, String>>| {
+            validate(&claim, Some(NamedVolume::Found(labels)), ChosenBy::Kubernetes, "oil").is_ok()
+        };
+        assert!(bound(None));
+        assert!(bound(Some(&owned_by("oil"))));
+        assert!(!bound(Some(&owned_by("gas"))));
     }
 }

@@ -148,11 +148,12 @@ mod tests {
     fn what_can_be_used_passes() {
         let spec = json!({
             "users": [{"kind": "Group", "name": "projectcapsule.dev"}],
+            "enableTLSReconciler": true,
             "protectedNamespaceRegex": "^kube-",
             "admission": {"mutating": {"client": {"service": {"name": "a", "namespace": "b", "port": 443}}}},
         });
         assert_eq!(decision(spec), Decision::Allow);
-        let Decision::Warn(warnings) = decision(json!({"userGroups": ["a"]})) else {
+        let Decision::Warn(warnings) = decision(json!({"userGroups": ["a"], "enableTLSReconciler": true})) else {
             panic!("a warning")
         };
         assert_eq!(

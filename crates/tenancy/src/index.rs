@@ -275,11 +275,6 @@ impl Index {
             .get(tenant_uid)
             .map_or(0, |names| names.len() - usize::from(names.contains(namespace)))
     }
-
-    /// How many tenants there are.
-    pub fn tenant_count(&self) -> usize {
-        self.read().tenants.len()
-    }
 }
 
 impl Known {

@@ -92,7 +92,8 @@ pub fn mutate(request: &Request<'_>) -> Decision<Namespace> {
     }
     let changed = match (request.operation, request.old) {
         (Operation::Create, _) => assign(request, caller, object),
-        (Operation::Update, Some(_)) if is_terminating(object) => Ok(None),
+        // Of the new object a caller may say that it ends; the old one knows.
+        (Operation::Update, Some(old)) if is_terminating(old) => Ok(None),
         (Operation::Update, Some(_)) if caller == Caller::Administrator => harmonise(request, object),
         (Operation::Update, Some(old)) => keep(request, caller, object, old),
         (Operation::Update, None) | (Operation::Delete, _) => Ok(None),
@@ -412,9 +413,17 @@ fn validate_delete(request: &Request<'_>, caller: Caller, old: &Namespace) -> Re
     let named = linkage::label(old).map(ToOwned::to_owned);
     let named = named.or_else(|| linkage::references(old).next().map(|reference| reference.name.clone()));
     match named.and_then(|name| request.view.tenant(&name)) {
+        // As with every other write: whatever rights somebody was given, namespaces of others are not theirs to delete.
+        Some(tenant) if caller == Caller::TenantUser && !request.owns(caller, &tenant) => Err(not_yours_to_delete()),
+        None if caller == Caller::TenantUser => Err(not_yours_to_delete()),
         Some(tenant) => check_cordon(caller, &tenant),
         None => Ok(()),
     }
+}
+
+fn not_yours_to_delete() -> Denial {
+    let message = "the namespace is not yours to delete: only owners of its Tenant and administrators may";
+    Denial::new("metadata.name", "NotAnOwner", message)
 }
 
 /// The tenant of a namespace as an administrator leaves it.

@@ -8,7 +8,8 @@
 use api::capsule::{
     names,
     v1beta2::{
-        CapsuleConfigurationSpec, HostnameCollisionScope, IngressOptions, Owner, ServiceOptions, Tenant, TenantRule,
+        AdmissionSettings, CapsuleConfigurationSpec, EventSettings, HostnameCollisionScope, IngressOptions, Overrides,
+        Owner, ServiceOptions, Tenant, TenantRule,
     },
 };
 use kube::ResourceExt;
@@ -55,6 +56,11 @@ fn service<T: serde::Serialize>(tenant: &Tenant, field: impl Fn(&ServiceOptions)
 
 fn rules<T: serde::Serialize>(tenant: &Tenant, field: impl Fn(&TenantRule) -> Option<T>) -> Value {
     filled(&tenant.spec.rules.iter().filter_map(field).collect::<Vec<_>>())
+}
+
+/// A field that has a default: the default asks for nothing.
+fn other_than<T: PartialEq + serde::Serialize>(value: &T, default: &T) -> Value {
+    if value == default { Value::Null } else { json!(value) }
 }
 
 /// The table of Tenants.
@@ -238,6 +244,53 @@ pub static CONFIGURATION: &[NotYet<CapsuleConfigurationSpec>] = &[
         instead: "nothing is replicated on behalf of others yet",
     },
     NotYet {
+        field: "spec.events.namespace",
+        asked: |spec| other_than(&spec.events.namespace, &EventSettings::default().namespace),
+        neglect: Neglect::Lacks,
+        instead: "Events about objects that are in no namespace are in the namespace default",
+    },
+    NotYet {
+        field: "spec.enableTLSReconciler",
+        // It has no default that keeps a certificate, so saying nothing asks for this too.
+        asked: |spec| some((!spec.enable_tls_reconciler).then_some(false)),
+        neglect: Neglect::Lacks,
+        instead: "the operator keeps the certificate as if it were true, but for a Secret without ca.key, which it takes as it is",
+    },
+    NotYet {
+        field: "spec.overrides.mutatingWebhookConfigurationName",
+        asked: |spec| {
+            other_than(
+                &spec.overrides.mutating_webhook_configuration_name,
+                &Overrides::default().mutating_webhook_configuration_name,
+            )
+        },
+        neglect: Neglect::Lacks,
+        instead: "use spec.admission.mutating.name",
+    },
+    NotYet {
+        field: "spec.overrides.validatingWebhookConfigurationName",
+        asked: |spec| {
+            other_than(
+                &spec.overrides.validating_webhook_configuration_name,
+                &Overrides::default().validating_webhook_configuration_name,
+            )
+        },
+        neglect: Neglect::Lacks,
+        instead: "use spec.admission.validating.name",
+    },
+    NotYet {
+        field: "spec.admission.serviceName",
+        asked: |spec| {
+            some(spec.admission.as_ref())
+                .get("serviceName")
+                .map_or(Value::Null, |name| {
+                    other_than(name, &json!(AdmissionSettings::default().service_name))
+                })
+        },
+        neglect: Neglect::Lacks,
+        instead: "name the Service with the operator's flag --webhook-service-name, or in spec.admission.*.client.service",
+    },
+    NotYet {
         field: "spec.admission.mutating.webhooks",
         asked: |spec| {
             let admission = spec
@@ -375,19 +428,45 @@ mod tests {
         assert_eq!(check(TENANT, &asking, None), Ok(vec![]));
     }
 
+    fn configuration(more: &Value) -> CapsuleConfigurationSpec {
+        let mut spec = json!({"enableTLSReconciler": true});
+        json_patch::merge(&mut spec, more);
+        serde_json::from_value(spec).unwrap()
+    }
+
+    #[rstest]
+    #[case(json!({"nodeMetadata": {}}), "spec.nodeMetadata")]
+    #[case(json!({"impersonation": {}}), "spec.impersonation")]
+    #[case(json!({"events": {"namespace": "capsule-system"}}), "spec.events.namespace")]
+    #[case(json!({"enableTLSReconciler": false}), "spec.enableTLSReconciler")]
+    #[case(json!({"enableTLSReconciler": null}), "spec.enableTLSReconciler")]
+    #[case(json!({"overrides": {"mutatingWebhookConfigurationName": "a"}}), "spec.overrides.mutatingWebhookConfigurationName")]
+    #[case(json!({"overrides": {"validatingWebhookConfigurationName": "a"}}), "spec.overrides.validatingWebhookConfigurationName")]
+    #[case(json!({"admission": {"serviceName": "hooks"}}), "spec.admission.serviceName")]
+    #[case(
+        json!({"admission": {"mutating": {"client": {"url": "https://a"}, "webhooks": [
+            {"name": "a.b.c", "path": "/a", "sideEffects": "None", "admissionReviewVersions": ["v1"]},
+        ]}}}),
+        "spec.admission.mutating.webhooks"
+    )]
+    fn the_configuration_is_warned_about(#[case] spec: Value, #[case] field: &str) {
+        let warnings = check(CONFIGURATION, &configuration(&spec), None).unwrap();
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].starts_with(&format!("{field}: ")), "{}", warnings[0]);
+    }
+
     #[test]
-    fn the_configuration_is_warned_about() {
-        let spec: CapsuleConfigurationSpec = serde_json::from_value(json!({
-            "nodeMetadata": {}, "impersonation": {},
-            "admission": {"mutating": {"client": {"url": "https://a"}, "webhooks": [
-                {"name": "a.b.c", "path": "/a", "sideEffects": "None", "admissionReviewVersions": ["v1"]},
-            ]}},
-        }))
-        .unwrap();
-        assert_eq!(check(CONFIGURATION, &spec, None).unwrap().len(), 3);
-        assert_eq!(
-            check(CONFIGURATION, &CapsuleConfigurationSpec::default(), None),
-            Ok(vec![])
-        );
+    fn a_configuration_with_the_defaults_passes_without_a_word() {
+        let spec = configuration(&json!({
+            "events": {"namespace": "default"},
+            "overrides": {
+                "TLSSecretName": "own-tls",
+                "mutatingWebhookConfigurationName": "capsule-mutating-webhook-configuration",
+                "validatingWebhookConfigurationName": "capsule-validating-webhook-configuration",
+            },
+            "admission": {"serviceName": "capsule-webhook-service", "mutating": {"client": {"url": "https://a"}}},
+            "cacheInvalidation": "30m",
+        }));
+        assert_eq!(check(CONFIGURATION, &spec, None), Ok(vec![]));
     }
 }

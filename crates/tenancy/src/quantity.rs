@@ -48,14 +48,6 @@ impl Quantity {
         format: Format::Decimal,
     };
 
-    /// So many.
-    pub fn from_count(count: u32) -> Self {
-        Self {
-            nanos: i128::from(count) * NANOS,
-            format: Format::Decimal,
-        }
-    }
-
     /// From the API's type.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use api::capsule::{
     names,
-    v1beta2::{Metadata, RoleBindingSpec, Tenant, TenantSpec, UserKind},
+    v1beta2::{DefaultAllowedList, Metadata, RoleBindingSpec, Tenant, TenantSpec, UserKind},
 };
 use k8s_openapi::{
     api::rbac::v1::Subject,
@@ -271,12 +271,11 @@ fn check_binding_subject(field: &str, subject: &Subject) -> Result<(), Denial> {
     }
 }
 
-/// Every pattern of a tenant, with the path of its field.
-fn patterns(spec: &TenantSpec) -> Vec<(String, &str)> {
-    let mut patterns: Vec<(String, &str)> = Vec::new();
+/// Every list of classes with a default that a tenant has, with the path of its field.
+fn class_lists(spec: &TenantSpec) -> impl Iterator<Item = (&'static str, &DefaultAllowedList)> {
     let ingress = spec.ingress_options.as_ref();
     let gateway = spec.gateway_options.as_ref();
-    let classes = [
+    let lists = [
         ("spec.storageClasses", spec.storage_classes.as_ref()),
         (
             "spec.ingressOptions.allowedClasses",
@@ -289,9 +288,15 @@ fn patterns(spec: &TenantSpec) -> Vec<(String, &str)> {
         ("spec.priorityClasses", spec.priority_classes.as_ref()),
         ("spec.runtimeClasses", spec.runtime_classes.as_ref()),
     ];
-    for (field, list) in classes {
-        patterns.extend(list.map(|list| (format!("{field}.allowedRegex"), list.allowed_regex.as_str())));
-    }
+    lists.into_iter().filter_map(|(field, list)| Some((field, list?)))
+}
+
+/// Every pattern of a tenant, with the path of its field.
+fn patterns(spec: &TenantSpec) -> Vec<(String, &str)> {
+    let mut patterns: Vec<(String, &str)> = Vec::new();
+    let ingress = spec.ingress_options.as_ref();
+    patterns
+        .extend(class_lists(spec).map(|(field, list)| (format!("{field}.allowedRegex"), list.allowed_regex.as_str())));
     let device = spec.device_classes.as_ref().map(|list| list.allowed_regex.as_str());
     patterns.extend(device.map(|pattern| ("spec.deviceClasses.allowedRegex".to_owned(), pattern)));
     let names = [
@@ -360,29 +365,12 @@ fn check_patterns(spec: &TenantSpec, before: Option<&TenantSpec>) -> Result<(), 
 
 fn check_selectors(spec: &TenantSpec) -> Result<(), Denial> {
     let mut selectors: Vec<(String, Result<Selector, _>)> = Vec::new();
-    let ingress = spec.ingress_options.as_ref();
-    let gateway = spec.gateway_options.as_ref();
-    let classes = [
-        ("spec.storageClasses", spec.storage_classes.as_ref()),
+    selectors.extend(class_lists(spec).map(|(field, list)| {
         (
-            "spec.ingressOptions.allowedClasses",
-            ingress.and_then(|options| options.allowed_classes.as_ref()),
-        ),
-        (
-            "spec.gatewayOptions.allowedClasses",
-            gateway.and_then(|options| options.allowed_classes.as_ref()),
-        ),
-        ("spec.priorityClasses", spec.priority_classes.as_ref()),
-        ("spec.runtimeClasses", spec.runtime_classes.as_ref()),
-    ];
-    for (field, list) in classes {
-        selectors.extend(list.map(|list| {
-            (
-                field.to_owned(),
-                Selector::of(&list.match_labels, &list.match_expressions),
-            )
-        }));
-    }
+            field.to_owned(),
+            Selector::of(&list.match_labels, &list.match_expressions),
+        )
+    }));
     if let Some(list) = &spec.device_classes {
         selectors.push((
             "spec.deviceClasses".to_owned(),

@@ -31,6 +31,7 @@ impl ApiServer {
 
     /// One of the caller's own with more flags of kube-apiserver.
     pub async fn with_flags(api_server_flags: Vec<String>) -> Self {
+        crate::logs::start();
         let programs = explained(local::programs::locate());
         let options = Options {
             api_server_flags,

@@ -25,6 +25,7 @@ impl Cluster {
 
     /// Starts a cluster whose options the caller may change.
     pub async fn with(prefix: &str, change: impl FnOnce(&mut Options)) -> Self {
+        crate::logs::start();
         let programs = explained(local::programs::locate());
         let executable = explained(local::node::executable());
         let images = explained(local::images::standard(&programs, &executable, "test"));

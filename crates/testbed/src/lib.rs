@@ -12,6 +12,7 @@
 mod api_server;
 mod cluster;
 mod etcd;
+mod logs;
 
 pub use api_server::ApiServer;
 pub use cluster::Cluster;

@@ -9,11 +9,11 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use api::kamaji::v1alpha1::{ControlPlaneExtraArgs, DataStore, JsonPatch, TenantControlPlane};
+use api::kamaji::v1alpha1::{ControlPlaneExtraArgs, DataStore, TenantControlPlane};
 
 use super::deputy::{self, Trust};
 use super::network::{self, TakenNodePort};
-use super::{arguments, effective, not_yet, storage, version};
+use super::{arguments, effective, kubelet, not_yet, storage, version};
 use crate::denial::Denial;
 
 /// Everything around an object that decides about it.
@@ -128,7 +128,7 @@ fn always(tcp: &TenantControlPlane, around: &Surroundings<'_>) -> Vec<Denial> {
     denials.extend(network::ports(tcp, &around.node_port_range, around.node_ports));
     denials.extend(replicas(spec.control_plane.deployment.replicas));
     denials.extend(arguments::admission_controllers(&spec.kubernetes));
-    denials.extend(patches(&spec.kubernetes.kubelet.configuration_json_patches));
+    denials.extend(kubelet::denials(spec));
     denials.extend(arguments::flags(extra_args(tcp)).0);
     denials.extend(deputy::denials(tcp, around.own_secrets, around.trust));
     denials.extend(not_yet::denials(spec));
@@ -230,30 +230,6 @@ fn replicas(replicas: i32) -> Option<Denial> {
         let message = format!("{FIELD}: {replicas} is negative; 0 puts the control plane to sleep, 1 or more run it");
         Denial::new(FIELD, "ReplicasInvalid", message)
     })
-}
-
-/// What can be said of the patches without the document that they change.
-fn patches(patches: &[JsonPatch]) -> Vec<Denial> {
-    let wrong = patches.iter().enumerate().filter_map(|(index, patch)| {
-        let field = format!("spec.kubernetes.kubelet.configurationJSONPatches[{index}]");
-        // RFC 6901: empty, or starting with a slash; a tilde only before 0 or 1.
-        let pointer = |text: &str| {
-            (text.is_empty() || text.starts_with('/'))
-                && text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']))
-        };
-        let (part, problem) = match (patch.op.as_str(), patch.from.as_deref()) {
-            _ if !pointer(&patch.path) => ("path", "is not a JSON pointer; write it as /name/name"),
-            ("move" | "copy", None) => ("from", "is missing; move and copy need to know where from"),
-            ("move" | "copy", Some(from)) if !pointer(from) => {
-                ("from", "is not a JSON pointer; write it as /name/name")
-            }
-            ("add" | "replace" | "test", _) if patch.value.is_none() => ("value", "is missing"),
-            _ => return None,
-        };
-        let field = format!("{field}.{part}");
-        Some(Denial::new(field.clone(), "PatchInvalid", format!("{field} {problem}")))
-    });
-    wrong.collect()
 }
 
 #[cfg(test)]
@@ -358,7 +334,9 @@ mod tests {
     #[case::not_yet(json!({"addons": {"konnectivity": {}}}), Some("spec.addons.konnectivity"))]
     #[case::patch_without_value(json!({"kubernetes": {"kubelet": {"configurationJSONPatches": [{"op": "add", "path": "/a"}]}}}), Some("spec.kubernetes.kubelet.configurationJSONPatches[0].value"))]
     #[case::patch_without_pointer(json!({"kubernetes": {"kubelet": {"configurationJSONPatches": [{"op": "remove", "path": "a"}]}}}), Some("spec.kubernetes.kubelet.configurationJSONPatches[0].path"))]
-    #[case::patch_that_works(json!({"kubernetes": {"kubelet": {"configurationJSONPatches": [{"op": "replace", "path": "/featureGates", "value": {"A": false}}, {"op": "move", "path": "/b", "from": "/a~1c"}]}}}), None)]
+    #[case::patch_that_works(json!({"kubernetes": {"kubelet": {"configurationJSONPatches": [{"op": "replace", "path": "/featureGates", "value": {"A": false}}, {"op": "add", "path": "/a~1c", "value": 1}, {"op": "move", "path": "/b", "from": "/a~1c"}]}}}), None)]
+    #[case::patch_of_nothing(json!({"kubernetes": {"kubelet": {"configurationJSONPatches": [{"op": "remove", "path": "/a"}, {"op": "add", "path": "/no/such/parent", "value": 1}]}}}), Some("spec.kubernetes.kubelet.configurationJSONPatches[1]"))]
+    #[case::patch_that_fails_its_test(json!({"kubernetes": {"kubelet": {"configurationJSONPatches": [{"op": "test", "path": "/healthzPort", "value": 1}]}}}), Some("spec.kubernetes.kubelet.configurationJSONPatches[0]"))]
     fn bad_values_are_refused_with_their_field(#[case] patch: Value, #[case] field: Option<&str>) {
         let verdict = create(&tcp(&patch));
         assert_eq!(first(&verdict).map(|(field, _)| field), field, "{verdict:?}");

@@ -8,7 +8,7 @@
 //!
 //! - [`admission`] puts the rules together, in the order in which users know them;
 //! - [`effective`] says what the spec amounts to (ranges, DNS addresses, names in the store);
-//! - [`version`], [`network`], [`storage`], [`deputy`], [`arguments`] hold the rules, one subject each;
+//! - [`version`], [`network`], [`storage`], [`deputy`], [`arguments`], [`kubelet`] hold the rules, one subject each;
 //! - [`not_yet`] is the table of fields that are served but not acted upon;
 //! - [`data_store`] is the same for DataStores.
 
@@ -17,6 +17,7 @@ pub mod arguments;
 pub mod data_store;
 pub mod deputy;
 pub mod effective;
+pub mod kubelet;
 pub mod network;
 pub mod not_yet;
 pub mod storage;

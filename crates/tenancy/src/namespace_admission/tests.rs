@@ -734,11 +734,16 @@ fn an_owner_freezes_a_namespace_of_its_own() {
 }
 
 #[test]
-fn deletion_is_for_rbac_to_decide() {
+fn tenant_users_delete_what_is_theirs_whatever_rbac_lets_them() {
     let world = World::new();
     assert_eq!(world.delete("alice", in_oil()), Ok(()));
-    assert_eq!(world.delete("alice", namespace("orphan").of("nothing")), Ok(()));
-    assert_eq!(world.delete("alice", namespace("plain")), Ok(()));
+    for foreign in [namespace("orphan").of("nothing"), namespace("plain")] {
+        assert_eq!(
+            reason(world.delete("alice", foreign.clone())),
+            Some(("NotAnOwner", 403))
+        );
+        assert_eq!(world.delete("root", foreign), Ok(()));
+    }
 }
 
 // Properties.
