@@ -96,15 +96,10 @@ fn kube_proxy(programs: &Programs, version: &str) -> Result<Image> {
     let multiarch = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
     let extensions = PathBuf::from(multiarch).join("xtables");
     image = image.tree(&extensions)?;
-    // All extensions are linked with the same few libraries; one that is not is caught by the first that is.
-    for entry in fs::read_dir(&extensions).map_err(Error::file("list", &extensions))? {
-        let path = entry.map_err(Error::file("list", &extensions))?.path();
-        if path
-            .file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with("libxt_conntrack"))
-        {
-            image = image.with_shared_libraries(&path)?;
-        }
+    // Of the extensions that kube-proxy's rules name, these need libraries that the programs do not; without them no
+    // rule of a Service with two endpoints is accepted.
+    for extension in ["libxt_conntrack.so", "libxt_statistic.so"] {
+        image = image.with_shared_libraries(&extensions.join(extension))?;
     }
     Ok(image.text(
         "/etc/protocols",

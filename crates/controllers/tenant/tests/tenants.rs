@@ -618,6 +618,12 @@ async fn a_promoted_service_account_owns_its_tenant_where_both_sides_allow_it() 
         }
     };
     assert_eq!(owners(&tenant(&client, &name).await), Vec::<String>::new());
+    // The controller makes it when it is not there, and other tests of this server may just have begun.
+    let configurations: Api<CapsuleConfiguration> = Api::all(client.clone());
+    eventually("there is a configuration", || async {
+        equal(configurations.get_opt("default").await.unwrap().is_some(), &true)
+    })
+    .await;
     allow(true).await;
     let expected =
         format!("system:serviceaccount:{namespace}:robot capsule-namespace-deleter capsule-namespace-provisioner");
