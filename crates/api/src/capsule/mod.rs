@@ -1,4 +1,5 @@
 //! Namespace tenants: `capsule.clastix.io`.
 
 pub mod names;
+pub mod v1beta1;
 pub mod v1beta2;

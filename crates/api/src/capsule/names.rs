@@ -80,6 +80,16 @@ pub const QUOTA_ANNOTATION_PREFIX: &str = "quota.capsule.clastix.io/";
 pub const QUOTA_HARD_ANNOTATION_PREFIX: &str = "quota.capsule.clastix.io/hard-";
 /// On a copy of a ResourceQuota: begins what the whole tenant uses of a resource.
 pub const QUOTA_USED_ANNOTATION_PREFIX: &str = "quota.capsule.clastix.io/used-";
+/// On a Tenant in `v1beta1`: begins the ClusterRoles of an owner, `<index>` or `<kind>.<name>` in lower case.
+pub const CLUSTER_ROLES_ANNOTATION_PREFIX: &str = "clusterrolenames.capsule.clastix.io/";
+/// On a Tenant in `v1beta1`: whether hostnames of Ingresses may not begin with `*`.
+pub const DENY_WILDCARD_ANNOTATION: &str = "capsule.clastix.io/deny-wildcard";
+/// On a Tenant in `v1beta1`: `true` freezes it.
+pub const CORDON_ANNOTATION: &str = "capsule.clastix.io/cordon";
+/// On a Tenant in `v1beta1`: refuses its deletion, whatever the value.
+pub const PROTECTED_ANNOTATION: &str = "capsule.clastix.io/protected";
+/// On a Tenant in `v1beta1`: what only `v1beta2` can say, so that a change made in `v1beta1` keeps it.
+pub const CARRIED_ANNOTATION: &str = "cotenant.dev/v1beta2";
 /// On any object: asks for a reconcile now. The value is a time.
 pub const RECONCILE_ANNOTATION: &str = "reconcile.projectcapsule.dev/requestedAt";
 /// On webhook configurations: a hash of what they were made from.

@@ -5,21 +5,18 @@ use k8s_openapi::{
     api::admissionregistration::v1::{MatchCondition, RuleWithOperations},
     apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector},
 };
-use kube::CustomResource;
+use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ForbiddenList, UserSpec};
+use super::{ForbiddenList, UserSpec, reference::NAMESPACE_PATTERN};
 use crate::{capsule::names, schema};
-
-/// The pattern of references to namespaces, as it has always been served: the doubled backslash lets no dotted name
-/// through, and no name of a namespace has a dot.
-const NAMESPACE_PATTERN: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 
 /// How namespace tenants are served in this cluster. The object that the operator was started with is read, by default
 /// `default`; changes act at once.
 #[derive(CustomResource, Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[kube(
+    crates(kube_core = "kube_core"),
     group = "capsule.clastix.io",
     version = "v1beta2",
     kind = "CapsuleConfiguration",

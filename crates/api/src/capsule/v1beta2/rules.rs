@@ -34,6 +34,22 @@ pub struct TenantRule {
     pub enforce: Option<Enforcement>,
 }
 
+/// What a rule says in a namespace: a rule of a tenant without what only the tenant needs to know.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RuleBody {
+    /// Whose requests `enforce` looks at. Everybody's, if empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub audience: Vec<Audience>,
+    /// Budgets that the namespaces share.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub quota: Vec<RuleQuota>,
+    /// What is allowed, denied or recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enforce: Option<Enforcement>,
+}
+
 /// Roles that a rule gives.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -7,7 +7,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
-use kube::CustomResource;
+use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,7 @@ use super::{
 /// A team that shares this cluster: who its owners are, which namespaces they may create, and what holds in them.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[kube(
+    crates(kube_core = "kube_core"),
     group = "capsule.clastix.io",
     version = "v1beta2",
     kind = "Tenant",

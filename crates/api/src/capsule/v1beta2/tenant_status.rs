@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CoreOwner, Metadata, RegistryMatch};
+use super::{CoreOwner, Metadata, RegistryMatch, count};
 
 /// What is known of a tenant.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -40,11 +40,6 @@ pub struct TenantStatus {
     #[serde(default)]
     #[schemars(extend("default" = null))]
     pub conditions: Vec<Condition>,
-}
-
-/// A count is written without a format.
-fn count(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({"type": "integer"})
 }
 
 /// Whether a tenant may be used.

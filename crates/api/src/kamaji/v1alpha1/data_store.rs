@@ -1,5 +1,5 @@
 use k8s_openapi::{ByteString, apimachinery::pkg::apis::meta::v1::Condition};
-use kube::CustomResource;
+use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +8,7 @@ use crate::schema;
 /// A store that holds the objects of control planes.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[kube(
+    crates(kube_core = "kube_core"),
     group = "kamaji.clastix.io",
     version = "v1alpha1",
     kind = "DataStore",

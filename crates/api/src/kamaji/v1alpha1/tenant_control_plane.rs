@@ -1,4 +1,4 @@
-use kube::CustomResource;
+use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +8,7 @@ use crate::schema;
 /// A Kubernetes control plane that runs as pods of this cluster and serves a cluster of its own.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[kube(
+    crates(kube_core = "kube_core"),
     group = "kamaji.clastix.io",
     version = "v1alpha1",
     kind = "TenantControlPlane",
