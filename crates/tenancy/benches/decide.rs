@@ -4,12 +4,13 @@
 
 use api::capsule::v1beta2::{CapsuleConfiguration, Tenant};
 use divan::{Bencher, black_box};
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use serde_json::json;
 use tenancy::{
     caller, classes,
     index::{Index, View},
     namespace_admission::{Operation, Request, mutate, validate},
+    pods::{self, Classes},
     settings::Settings,
     subject::User,
 };
@@ -43,6 +44,9 @@ fn world(tenants: usize) -> World {
                     "forbiddenLabels": {"deniedRegex": "^pod-security"},
                 },
                 "storageClasses": {"allowed": ["standard"], "allowedRegex": "^fast-[0-9]+$", "default": "standard"},
+                "containerRegistries": {"allowed": ["docker.io"], "allowedRegex": r"^[a-z]+\.oil\.example$"},
+                "imagePullPolicies": ["Always", "IfNotPresent"],
+                "priorityClasses": {"allowed": ["low"]},
             },
         }))
         .expect("a tenant");
@@ -165,5 +169,25 @@ fn classify_a_service_account(bencher: Bencher, tenants: usize) {
             groups: &groups,
         };
         caller::classify(&user, &world.settings, &view)
+    });
+}
+
+#[divan::bench(args = TENANTS)]
+fn validate_a_new_pod(bencher: Bencher, tenants: usize) {
+    let world = world(tenants);
+    let container = |name: &str| json!({"name": name, "image": "quay.oil.example/web:1", "imagePullPolicy": "Always"});
+    let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "web"}, "spec": {
+        "priorityClassName": "low", "containers": [container("web"), container("proxy")], "initContainers": [container("wait")]}}))
+    .expect("a pod");
+    bencher.bench(|| {
+        let none = |_: &str| None;
+        let classes = Classes {
+            priority: &none,
+            runtime: &none,
+        };
+        let tenant = View::new(&world.index)
+            .tenant_of("team-7-0")
+            .expect("a namespace of a tenant");
+        pods::validate(black_box(&tenant.expect("a tenant")), black_box(&pod), None, classes)
     });
 }

@@ -13,7 +13,7 @@ use k8s_openapi::{
     api::rbac::v1::{RoleBinding, RoleRef, Subject},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use kube::ResourceExt;
+use kube_core::ResourceExt;
 
 use crate::{replicas, selector, subject};
 
@@ -225,6 +225,7 @@ mod tests {
                         "capsule.clastix.io/role-binding": "3a2ff968677acd60",
                         "projectcapsule.dev/managed-by": "controller",
                         "projectcapsule.dev/tenant": "oil",
+                        "capsule.clastix.io/managed-by": "oil",
                     },
                     "ownerReferences": [{
                         "apiVersion": "capsule.clastix.io/v1beta2", "kind": "Tenant", "name": "oil", "uid": "uid-of-oil",

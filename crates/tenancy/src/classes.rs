@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use api::capsule::v1beta2::{AllowedList, DefaultAllowedList};
+use api::capsule::v1beta2::{AllowedList, DefaultAllowedList, SelectorAllowedList};
 
 use crate::{
     denial::Denial,
@@ -34,6 +34,17 @@ impl ClassPolicy {
             pattern: (!list.allowed_regex.is_empty()).then(|| patterns.get(&list.allowed_regex)),
             selector: is_selective.then(|| Selector::of(&list.match_labels, &list.match_expressions)),
             default: (!list.default.is_empty()).then(|| list.default.clone()),
+        }
+    }
+
+    /// Compiles a list of classes without a default.
+    pub fn of_selected(list: &SelectorAllowedList, patterns: &mut Cache) -> Self {
+        let is_selective = !list.match_labels.is_empty() || !list.match_expressions.is_empty();
+        Self {
+            allowed: list.allowed.clone(),
+            pattern: (!list.allowed_regex.is_empty()).then(|| patterns.get(&list.allowed_regex)),
+            selector: is_selective.then(|| Selector::of(&list.match_labels, &list.match_expressions)),
+            default: None,
         }
     }
 
@@ -148,7 +159,9 @@ pub fn default_ingress_class<'a>(
     default_class(policy, requested, cluster_default)
 }
 
-fn default_class<'a>(
+/// The class that is used instead of the requested one: the tenant's default, if none is named, or the API server has filled
+/// in the cluster's default.
+pub(crate) fn default_class<'a>(
     policy: Option<&'a ClassPolicy>,
     requested: Option<&str>,
     cluster_default: Option<&str>,

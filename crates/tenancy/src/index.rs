@@ -20,7 +20,7 @@ use api::capsule::{
     v1beta2::{Tenant, UserKind},
 };
 use k8s_openapi::api::core::v1::Namespace;
-use kube::ResourceExt;
+use kube_core::ResourceExt;
 
 use crate::{
     classes::ClassPolicy,
@@ -30,6 +30,7 @@ use crate::{
     name::{NamespaceName, TenantName},
     ownership,
     pattern::Cache,
+    services::ServicePolicy,
     subject::{Subjects, User},
 };
 
@@ -54,6 +55,14 @@ pub struct KnownTenant {
     pub priority_classes: Option<ClassPolicy>,
     /// `spec.runtimeClasses`. `None`: all are allowed.
     pub runtime_classes: Option<ClassPolicy>,
+    /// `spec.gatewayOptions.allowedClasses`. `None`: all are allowed.
+    pub gateway_classes: Option<ClassPolicy>,
+    /// `spec.deviceClasses`. `None`: all are allowed.
+    pub device_classes: Option<ClassPolicy>,
+    /// `spec.containerRegistries`. `None`: all are allowed.
+    pub registries: Option<ClassPolicy>,
+    /// `spec.serviceOptions`.
+    pub services: ServicePolicy,
     /// `spec.namespaceOptions.forbiddenLabels`.
     pub forbidden_labels: ForbiddenKeys,
     /// `spec.namespaceOptions.forbiddenAnnotations`.
@@ -74,9 +83,13 @@ impl KnownTenant {
         let ingress_classes = policy(ingress.and_then(|options| options.allowed_classes.as_ref()));
         let priority_classes = policy(spec.priority_classes.as_ref());
         let runtime_classes = policy(spec.runtime_classes.as_ref());
-        let hostnames = ingress
-            .and_then(|options| options.allowed_hostnames.as_ref())
-            .map(|list| ClassPolicy::of_names(list, patterns));
+        let gateway = spec.gateway_options.as_ref();
+        let gateway_classes = policy(gateway.and_then(|options| options.allowed_classes.as_ref()));
+        let device_classes = spec.device_classes.as_ref();
+        let device_classes = device_classes.map(|list| ClassPolicy::of_selected(list, patterns));
+        let mut names = |list: Option<&_>| list.map(|list| ClassPolicy::of_names(list, patterns));
+        let hostnames = names(ingress.and_then(|options| options.allowed_hostnames.as_ref()));
+        let registries = names(spec.container_registries.as_ref());
         let options = spec.namespace_options.as_ref();
         let required = options.and_then(|options| options.required_metadata.as_ref());
         Self {
@@ -88,6 +101,10 @@ impl KnownTenant {
             hostnames,
             priority_classes,
             runtime_classes,
+            gateway_classes,
+            device_classes,
+            registries,
+            services: ServicePolicy::new(spec.service_options.as_ref(), patterns),
             forbidden_labels: ForbiddenKeys::new(
                 options.and_then(|options| options.forbidden_labels.as_ref()),
                 patterns,

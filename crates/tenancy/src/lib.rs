@@ -5,9 +5,13 @@
 //!
 //! - What decisions look things up in: [`index`], [`settings`].
 //! - Who is who: [`subject`], [`caller`], [`ownership`], [`linkage`].
-//! - What a namespace should carry and contain: [`metadata`], [`bindings`], [`replicas`], [`quotas`].
+//! - What a namespace should carry and contain: [`metadata`], [`bindings`], [`replicas`], [`quotas`], [`object_quotas`];
+//!   and what of a budget over many namespaces is used and promised: [`quota`].
+//! - What rules of a tenant say about what is in its namespaces: [`rules`].
 //! - What may be written: [`namespace_admission`], [`tenant_admission`], [`configuration_admission`], [`cordon`],
-//!   [`classes`], [`claims`], [`ingress`], [`promotion`]; and what is served and not acted upon yet: [`not_yet`].
+//!   [`classes`], [`claims`], [`ingress`], [`hostname_collision`], [`promotion`], [`pods`] and their [`images`],
+//!   [`services`], [`gateways`], [`devices`], [`nodes`]; and what is served and not acted upon yet: [`not_yet`].
+//! - What older versions of the API say: [`conversion`].
 //! - Tools: [`denial`], [`name`], [`pattern`], [`quantity`], [`selector`].
 //! - Hosted control planes: [`control_plane`].
 
@@ -20,11 +24,14 @@ pub mod caller;
 pub mod claims;
 pub mod classes;
 pub mod configuration_admission;
-// Fields there mirror those of the API, which documents them.
-#[allow(missing_docs)]
 pub mod control_plane;
+pub mod conversion;
 pub mod cordon;
 pub mod denial;
+pub mod devices;
+pub mod gateways;
+pub mod hostname_collision;
+pub mod images;
 pub mod index;
 pub mod ingress;
 mod keys;
@@ -32,14 +39,20 @@ pub mod linkage;
 pub mod metadata;
 pub mod name;
 pub mod namespace_admission;
+pub mod nodes;
 pub mod not_yet;
+pub mod object_quotas;
 pub mod ownership;
 pub mod pattern;
+pub mod pods;
 pub mod promotion;
 pub mod quantity;
+pub mod quota;
 pub mod quotas;
 pub mod replicas;
+pub mod rules;
 pub mod selector;
+pub mod services;
 pub mod settings;
 pub mod subject;
 pub mod tenant_admission;

@@ -6,7 +6,7 @@
 
 use api::capsule::{names, v1beta2::Tenant};
 use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::OwnerReference};
-use kube::ResourceExt;
+use kube_core::ResourceExt;
 
 /// A tenant, as a namespace names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,9 +10,9 @@ use api::capsule::{
     names,
     v1beta2::{AllowedList, Metadata, Tenant},
 };
-use kube::ResourceExt;
+use kube_core::ResourceExt;
 
-use crate::selector;
+use crate::{pods, selector};
 
 /// Labels or annotations.
 type Map = BTreeMap<String, String>;
@@ -94,6 +94,14 @@ pub fn managed(tenant: &Tenant, namespace: &str, labels: &Map) -> Metadata {
         .any(|key| key.starts_with(names::OBJECT_QUOTA_ANNOTATION_PREFIX))
     {
         kept.labels.insert(names::CUSTOM_RESOURCES_LABEL.into(), "true".into());
+    }
+    for (key, is_asked) in [
+        (pods::VALIDATION_LABEL, pods::is_restrictive(spec)),
+        (pods::DEFAULTS_LABEL, pods::has_defaults(spec)),
+    ] {
+        if is_asked {
+            kept.labels.insert(key.into(), "true".into());
+        }
     }
     if spec.cordoned {
         kept.labels.insert(names::CORDONED_LABEL.into(), "true".into());
@@ -242,7 +250,10 @@ mod tests {
             "namespaceOptions": {"additionalMetadata": {"labels": {"env": "demo"}, "annotations": {"note": "a"}}},
         }));
         let kept = managed(&oil.build(), "oil-one", &Map::new());
-        assert_eq!(kept.labels, map(&[("env", "demo")]));
+        assert_eq!(
+            kept.labels,
+            map(&[("cotenant.dev/pod-validation", "true"), ("env", "demo")])
+        );
         assert_eq!(
             kept.annotations,
             map(&[
@@ -275,6 +286,26 @@ mod tests {
             &Map::new(),
         );
         assert_eq!(kept.labels, map(&[("projectcapsule.dev/cordoned", "true")]));
+    }
+
+    #[test]
+    fn namespaces_of_a_tenant_that_asks_something_of_pods_say_so() {
+        let labels = |spec: serde_json::Value| {
+            let oil = tenant("oil").with(spec).build();
+            managed(&oil, "oil-one", &Map::new()).labels
+        };
+        assert_eq!(
+            labels(json!({"priorityClasses": {"allowed": ["low"]}})),
+            map(&[("cotenant.dev/pod-validation", "true")])
+        );
+        assert_eq!(
+            labels(json!({"runtimeClasses": {"default": "kata"}, "namespaceOptions": {
+                "additionalMetadata": {"labels": {"cotenant.dev/pod-validation": "false"}}}})),
+            map(&[
+                ("cotenant.dev/pod-defaults", "true"),
+                ("cotenant.dev/pod-validation", "true")
+            ])
+        );
     }
 
     #[test]

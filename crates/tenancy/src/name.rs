@@ -109,7 +109,7 @@ pub(crate) fn is_dns_label(name: &str) -> bool {
 }
 
 /// `validation.IsDNS1123Subdomain`.
-pub(crate) fn is_dns_subdomain(name: &str) -> bool {
+pub fn is_dns_subdomain(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(is_dns_label_of_any_length)
 }
 
@@ -165,6 +165,29 @@ mod tests {
             long.as_str(),
         ] {
             assert!(TenantName::new(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_the_name_of_an_object_does_not_get_into_a_path() {
+        for name in ["oil", "a.b-c.d", "0"] {
+            assert!(is_dns_subdomain(name), "{name}");
+        }
+        let long = "a".repeat(254);
+        for name in [
+            "",
+            ".",
+            "a/b",
+            "../secrets",
+            "a..b",
+            "-a",
+            "a-",
+            "A",
+            "a?b",
+            "a%2fb",
+            &long,
+        ] {
+            assert!(!is_dns_subdomain(name), "{name}");
         }
     }
 

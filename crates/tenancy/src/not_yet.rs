@@ -5,14 +5,9 @@
 //! leaves a field as it was is only warned about, so that tenants from before can still be changed. A row goes when the
 //! field works.
 
-use api::capsule::{
-    names,
-    v1beta2::{
-        AdmissionSettings, CapsuleConfigurationSpec, EventSettings, HostnameCollisionScope, IngressOptions, Overrides,
-        Owner, ServiceOptions, Tenant, TenantRule,
-    },
+use api::capsule::v1beta2::{
+    AdmissionSettings, CapsuleConfigurationSpec, EventSettings, Overrides, Owner, ServiceOptions, Tenant, TenantRule,
 };
-use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use crate::denial::Denial;
@@ -46,10 +41,6 @@ fn filled<T: serde::Serialize>(list: &[T]) -> Value {
     if list.is_empty() { Value::Null } else { json!(list) }
 }
 
-fn ingress<T: serde::Serialize>(tenant: &Tenant, field: impl Fn(&IngressOptions) -> Option<T>) -> Value {
-    some(tenant.spec.ingress_options.as_ref().and_then(field))
-}
-
 fn service<T: serde::Serialize>(tenant: &Tenant, field: impl Fn(&ServiceOptions) -> Option<T>) -> Value {
     some(tenant.spec.service_options.as_ref().and_then(field))
 }
@@ -66,91 +57,6 @@ fn other_than<T: PartialEq + serde::Serialize>(value: &T, default: &T) -> Value 
 /// The table of Tenants.
 pub static TENANT: &[NotYet<Tenant>] = &[
     NotYet {
-        field: "spec.priorityClasses",
-        asked: |tenant| some(tenant.spec.priority_classes.as_ref()),
-        neglect: Neglect::Weakens,
-        instead: "limit PriorityClasses with a ResourceQuota of scope PriorityClass in spec.resourceQuotas",
-    },
-    NotYet {
-        field: "spec.runtimeClasses",
-        asked: |tenant| some(tenant.spec.runtime_classes.as_ref()),
-        neglect: Neglect::Weakens,
-        instead: "limit RuntimeClasses with a ValidatingAdmissionPolicy",
-    },
-    NotYet {
-        field: "spec.deviceClasses",
-        asked: |tenant| some(tenant.spec.device_classes.as_ref()),
-        neglect: Neglect::Weakens,
-        instead: "limit devices with a ResourceQuota in spec.resourceQuotas",
-    },
-    NotYet {
-        field: "spec.gatewayOptions.allowedClasses",
-        asked: |tenant| {
-            some(
-                tenant
-                    .spec
-                    .gateway_options
-                    .as_ref()
-                    .and_then(|options| options.allowed_classes.as_ref()),
-            )
-        },
-        neglect: Neglect::Weakens,
-        instead: "limit Gateways with a ValidatingAdmissionPolicy",
-    },
-    NotYet {
-        field: "spec.ingressOptions.hostnameCollisionScope",
-        asked: |tenant| {
-            ingress(tenant, |options| {
-                let scope = options.hostname_collision_scope;
-                (scope != HostnameCollisionScope::Disabled).then_some(scope)
-            })
-        },
-        neglect: Neglect::Weakens,
-        instead: "give each tenant hostnames of its own with spec.ingressOptions.allowedHostnames",
-    },
-    NotYet {
-        field: "spec.serviceOptions.allowedServices",
-        asked: |tenant| {
-            service(tenant, |options| {
-                options
-                    .allowed_services
-                    .filter(|allowed| !(allowed.node_port && allowed.external_name && allowed.load_balancer))
-            })
-        },
-        neglect: Neglect::Weakens,
-        instead: "set services.nodeports and services.loadbalancers to 0 in spec.resourceQuotas",
-    },
-    NotYet {
-        field: "spec.serviceOptions.externalIPs",
-        asked: |tenant| service(tenant, |options| options.external_ips.clone()),
-        neglect: Neglect::Weakens,
-        instead: "switch on the API server's DenyServiceExternalIPs admission plugin",
-    },
-    NotYet {
-        field: "spec.serviceOptions.forbiddenLabels",
-        asked: |tenant| service(tenant, |options| options.forbidden_labels.clone()),
-        neglect: Neglect::Weakens,
-        instead: "limit labels with a ValidatingAdmissionPolicy",
-    },
-    NotYet {
-        field: "spec.serviceOptions.forbiddenAnnotations",
-        asked: |tenant| service(tenant, |options| options.forbidden_annotations.clone()),
-        neglect: Neglect::Weakens,
-        instead: "limit annotations with a ValidatingAdmissionPolicy",
-    },
-    NotYet {
-        field: "spec.containerRegistries",
-        asked: |tenant| some(tenant.spec.container_registries.as_ref()),
-        neglect: Neglect::Weakens,
-        instead: "limit images with a ValidatingAdmissionPolicy",
-    },
-    NotYet {
-        field: "spec.imagePullPolicies",
-        asked: |tenant| filled(&tenant.spec.image_pull_policies),
-        neglect: Neglect::Weakens,
-        instead: "switch on the API server's AlwaysPullImages admission plugin",
-    },
-    NotYet {
         field: "spec.rules[].enforce",
         asked: |tenant| rules(tenant, |rule| rule.enforce.clone()),
         neglect: Neglect::Weakens,
@@ -161,16 +67,6 @@ pub static TENANT: &[NotYet<Tenant>] = &[
         asked: |tenant| rules(tenant, |rule| (!rule.quota.is_empty()).then(|| rule.quota.clone())),
         neglect: Neglect::Weakens,
         instead: "use spec.resourceQuotas",
-    },
-    NotYet {
-        field: "metadata.annotations[quota.resources.capsule.clastix.io/*]",
-        asked: |tenant| {
-            let limits = tenant.annotations().iter();
-            let limits = limits.filter(|(key, _)| key.starts_with(names::OBJECT_QUOTA_ANNOTATION_PREFIX));
-            filled(&limits.collect::<Vec<_>>())
-        },
-        neglect: Neglect::Weakens,
-        instead: "limit the number of objects with count/<plural>.<group> in spec.resourceQuotas",
     },
     NotYet {
         field: "spec.rules[].permissions.promotions",
@@ -231,12 +127,6 @@ pub static TENANT: &[NotYet<Tenant>] = &[
 
 /// The table of the CapsuleConfiguration. Nothing in it gives a tenant more than it had.
 pub static CONFIGURATION: &[NotYet<CapsuleConfigurationSpec>] = &[
-    NotYet {
-        field: "spec.nodeMetadata",
-        asked: |spec| some(spec.node_metadata.as_ref()),
-        neglect: Neglect::Lacks,
-        instead: "give tenants no rights to Nodes",
-    },
     NotYet {
         field: "spec.impersonation",
         asked: |spec| some(spec.impersonation.as_ref()),
@@ -360,20 +250,6 @@ mod tests {
     }
 
     #[rstest]
-    #[case(json!({"priorityClasses": {"allowed": ["low"]}}), Some("spec.priorityClasses"))]
-    #[case(json!({"runtimeClasses": {}}), Some("spec.runtimeClasses"))]
-    #[case(json!({"deviceClasses": {}}), Some("spec.deviceClasses"))]
-    #[case(json!({"gatewayOptions": {"allowedClasses": {}}}), Some("spec.gatewayOptions.allowedClasses"))]
-    #[case(json!({"gatewayOptions": {}}), None)]
-    #[case(json!({"ingressOptions": {"hostnameCollisionScope": "Tenant"}}), Some("spec.ingressOptions.hostnameCollisionScope"))]
-    #[case(json!({"ingressOptions": {"hostnameCollisionScope": "Disabled"}}), None)]
-    #[case(json!({"serviceOptions": {"allowedServices": {"nodePort": false}}}), Some("spec.serviceOptions.allowedServices"))]
-    #[case(json!({"serviceOptions": {"allowedServices": {}}}), None)]
-    #[case(json!({"serviceOptions": {"externalIPs": {"allowed": []}}}), Some("spec.serviceOptions.externalIPs"))]
-    #[case(json!({"serviceOptions": {"forbiddenLabels": {}}}), Some("spec.serviceOptions.forbiddenLabels"))]
-    #[case(json!({"serviceOptions": {"forbiddenAnnotations": {}}}), Some("spec.serviceOptions.forbiddenAnnotations"))]
-    #[case(json!({"containerRegistries": {}}), Some("spec.containerRegistries"))]
-    #[case(json!({"imagePullPolicies": ["Always"]}), Some("spec.imagePullPolicies"))]
     #[case(json!({"rules": [{"enforce": {}}]}), Some("spec.rules[].enforce"))]
     #[case(json!({"rules": [{"quota": [{"name": "a"}]}]}), Some("spec.rules[].quota"))]
     #[case(json!({"rules": [{"permissions": {"bindings": []}}]}), None)]
@@ -401,29 +277,28 @@ mod tests {
     }
 
     #[test]
-    fn quotas_by_annotation_are_refused() {
-        let asking = tenant("oil")
-            .annotation("quota.resources.capsule.clastix.io/foos.example.com_v1", "3")
-            .build();
-        assert_eq!(
-            check(TENANT, &asking, None).unwrap_err().field,
-            "metadata.annotations[quota.resources.capsule.clastix.io/*]"
-        );
-    }
-
-    #[test]
     fn a_tenant_with_the_fields_that_work_passes_without_a_word() {
         let asking = asking(&json!({
             "owners": [{"kind": "User", "name": "alice"}],
             "forceTenantPrefix": true,
             "namespaceOptions": {"quota": 10},
-            "ingressOptions": {"allowedClasses": {"allowed": ["nginx"]}, "allowedHostnames": {"allowed": ["a"]}},
+            "ingressOptions": {"allowedClasses": {"allowed": ["nginx"]}, "allowedHostnames": {"allowed": ["a"]}, "hostnameCollisionScope": "Cluster"},
             "storageClasses": {"allowed": ["standard"]},
             "resourceQuotas": {"scope": "Tenant", "items": [{"hard": {"pods": "20"}}]},
             "limitRanges": {"items": []},
             "networkPolicies": {"items": [{"podSelector": {}}]},
             "nodeSelector": {"a": "b"},
             "data": {"any": "thing"},
+            "priorityClasses": {"allowed": ["low"]},
+            "runtimeClasses": {"allowed": ["kata"]},
+            "deviceClasses": {"allowed": ["gpu"]},
+            "gatewayOptions": {"allowedClasses": {"allowed": ["public"]}},
+            "serviceOptions": {
+                "allowedServices": {"nodePort": false}, "externalIPs": {"allowed": []},
+                "forbiddenLabels": {"denied": ["a"]}, "forbiddenAnnotations": {"denied": ["a"]},
+            },
+            "containerRegistries": {"allowed": ["docker.io"]},
+            "imagePullPolicies": ["Always"],
         }));
         assert_eq!(check(TENANT, &asking, None), Ok(vec![]));
     }
@@ -435,7 +310,6 @@ mod tests {
     }
 
     #[rstest]
-    #[case(json!({"nodeMetadata": {}}), "spec.nodeMetadata")]
     #[case(json!({"impersonation": {}}), "spec.impersonation")]
     #[case(json!({"events": {"namespace": "capsule-system"}}), "spec.events.namespace")]
     #[case(json!({"enableTLSReconciler": false}), "spec.enableTLSReconciler")]

@@ -10,7 +10,7 @@ use api::capsule::{
     names,
     v1beta2::{CoreOwner, Tenant, TenantOwner, UserKind, UserSpec},
 };
-use kube::ResourceExt;
+use kube_core::ResourceExt;
 
 use crate::{selector::Selector, settings::Settings, subject::Subjects};
 

@@ -32,6 +32,15 @@ enum Format {
     Exponent,
 }
 
+/// What an amount is rounded to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Ones, such as bytes.
+    Whole,
+    /// Thousandths, such as those of a CPU.
+    Thousandth,
+}
+
 /// An amount of a resource.
 ///
 /// Two of them are equal if they are the same amount, however they are written.
@@ -47,6 +56,22 @@ impl Quantity {
         nanos: 0,
         format: Format::Decimal,
     };
+
+    /// One.
+    pub const ONE: Self = Self {
+        nanos: NANOS,
+        format: Format::Decimal,
+    };
+
+    /// A number of things.
+    pub fn count(things: usize) -> Self {
+        // A number of things that are in memory has no more than 64 bits.
+        let things = i128::try_from(things).unwrap_or_default();
+        Self {
+            nanos: things * NANOS,
+            format: Format::Decimal,
+        }
+    }
 
     /// From the API's type.
     ///
@@ -77,6 +102,39 @@ impl Quantity {
         Self {
             nanos: self.nanos.saturating_sub(other.nanos),
             format: self.format_with(other),
+        }
+    }
+
+    /// So many times this amount, rounded down, written as this one is. Of negative amounts nothing comes.
+    #[must_use]
+    pub fn times(self, factor: Self, unit: Unit) -> Self {
+        let (amount, factor) = (self.nanos.max(0), factor.nanos.max(0));
+        // amount * factor / 10^9 in parts that fit: with amount = a * 10^9 + b and factor = c * 10^9 + d it is
+        // a * factor + b * c + b * d / 10^9.
+        let (whole, rest) = (amount / NANOS, amount % NANOS);
+        let nanos = whole
+            .saturating_mul(factor)
+            .saturating_add(rest * (factor / NANOS))
+            .saturating_add(rest * (factor % NANOS) / NANOS)
+            .min(MAX);
+        let step = match unit {
+            Unit::Whole => NANOS,
+            Unit::Thousandth => NANOS / 1000,
+        };
+        Self {
+            nanos: nanos - nanos % step,
+            format: self.format,
+        }
+    }
+
+    /// The next whole number, if it is not one: bytes are counted whole.
+    #[must_use]
+    pub fn rounded_up(self) -> Self {
+        let part = self.nanos.rem_euclid(NANOS);
+        let missing = if part == 0 { 0 } else { NANOS - part };
+        Self {
+            nanos: self.nanos.saturating_add(missing),
+            ..self
         }
     }
 
@@ -419,6 +477,24 @@ mod tests {
     #[case("1Gi", "1Gi", "0")]
     fn differences_are_exact(#[case] one: &str, #[case] other: &str, #[case] difference: &str) {
         assert_eq!(quantity(one).minus(quantity(other)).to_string(), difference);
+    }
+
+    #[rstest]
+    #[case("500m", "2", Unit::Thousandth, "1")]
+    #[case("333m", "1.5", Unit::Thousandth, "499m")]
+    #[case("1", "1.5", Unit::Whole, "1")]
+    #[case("1Gi", "1.5", Unit::Whole, "1536Mi")]
+    #[case("3", "1500m", Unit::Whole, "4")]
+    #[case("0", "7", Unit::Whole, "0")]
+    #[case("-1", "7", Unit::Whole, "0")]
+    #[case("100E", "10E", Unit::Whole, "10000000000E")]
+    fn multiples_are_exact_and_rounded_down(
+        #[case] amount: &str,
+        #[case] factor: &str,
+        #[case] unit: Unit,
+        #[case] product: &str,
+    ) {
+        assert_eq!(quantity(amount).times(quantity(factor), unit).to_string(), product);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! A new copy starts with what is left, not with nothing to say: a quota without limits would let the first pods of a
 //! namespace pass uncounted.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use api::capsule::{
     names,
@@ -21,6 +21,7 @@ use k8s_openapi::{
 use md5::{Digest, Md5};
 
 use crate::{
+    object_quotas,
     quantity::{InvalidQuantity, Quantity},
     replicas,
 };
@@ -44,6 +45,18 @@ pub struct Unbalanced {
 /// What one namespace uses: `status.used` of its copies, by the item's place.
 pub type Used<'a> = BTreeMap<usize, &'a BTreeMap<String, Wire>>;
 
+/// Every budget of a tenant, by the place that its copies are named after: those of `spec.resourceQuotas`, and then the one that
+/// annotations ask for ([`object_quotas`]), which all namespaces share. Annotations that are no limits are left out; admission
+/// refuses them.
+pub fn budgets(tenant: &Tenant) -> Vec<(QuotaScope, Cow<'_, ResourceQuotaSpec>)> {
+    let quotas = tenant.spec.resource_quotas.iter();
+    let items = quotas.flat_map(|quotas| quotas.items.iter().map(|item| (quotas.scope, Cow::Borrowed(item))));
+    let objects = object_quotas::budget(tenant).ok().flatten();
+    items
+        .chain(objects.map(|spec| (QuotaScope::Tenant, Cow::Owned(spec))))
+        .collect()
+}
+
 /// The quotas of all namespaces of the tenant: for each namespace, in the order given, one copy per item.
 ///
 /// All namespaces that hold a copy have to be given, also those that are going away: what they use counts until it is gone.
@@ -56,17 +69,14 @@ pub fn resource_quotas<'a>(
     namespaces: &[(&'a str, Used<'_>)],
 ) -> Result<Vec<(&'a str, Vec<ResourceQuota>)>, Unbalanced> {
     let mut copies: Vec<(&str, Vec<ResourceQuota>)> = namespaces.iter().map(|(name, _)| (*name, Vec::new())).collect();
-    let Some(quotas) = &tenant.spec.resource_quotas else {
-        return Ok(copies);
-    };
-    for (index, item) in quotas.items.iter().enumerate() {
-        if quotas.scope == QuotaScope::Namespace {
+    for (index, (scope, item)) in budgets(tenant).iter().enumerate() {
+        if *scope == QuotaScope::Namespace {
             for (name, of_namespace) in &mut copies {
                 of_namespace.push(replicas::resource_quota(
                     tenant,
                     name,
                     index,
-                    item.clone(),
+                    item.clone().into_owned(),
                     BTreeMap::new(),
                 ));
             }
@@ -82,7 +92,7 @@ pub fn resource_quotas<'a>(
         for ((name, of_namespace), used) in copies.iter_mut().zip(&used) {
             let spec = ResourceQuotaSpec {
                 hard: Some(balance.hard(used)),
-                ..item.clone()
+                ..item.clone().into_owned()
             };
             of_namespace.push(replicas::resource_quota(tenant, name, index, spec, annotations.clone()));
         }
@@ -177,7 +187,7 @@ fn annotation(prefix: &str, resource: &str) -> String {
 mod tests {
     use super::*;
     use crate::fixtures::tenant;
-    use kube::ResourceExt;
+    use kube_core::ResourceExt;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -198,6 +208,26 @@ mod tests {
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect()
+    }
+
+    #[test]
+    fn limits_in_annotations_are_one_more_budget_that_all_namespaces_share() {
+        let oil = tenant("oil")
+            .with(json!({"resourceQuotas": {"scope": "Namespace", "items": [{"hard": {"pods": "20"}}]}}))
+            .annotation("quota.resources.capsule.clastix.io/foos.example.com_v1", "3")
+            .build();
+        let used = wire(&[("count/foos.example.com", "2")]);
+        let quotas = resource_quotas(&oil, &[("oil-one", Used::from([(1, &used)])), ("oil-two", Used::new())]).unwrap();
+        let hards: Vec<_> = quotas.iter().map(|(_, quotas)| hard(&quotas[1])).collect();
+        assert_eq!(
+            hards,
+            [
+                pairs(&[("count/foos.example.com", "3")]),
+                pairs(&[("count/foos.example.com", "1")])
+            ]
+        );
+        assert_eq!(quotas[1].1[1].name_any(), "capsule-oil-1");
+        assert_eq!(hard(&quotas[1].1[0]), pairs(&[("pods", "20")]));
     }
 
     #[test]
@@ -291,6 +321,7 @@ mod tests {
                         "capsule.clastix.io/resource-quota": "0",
                         "projectcapsule.dev/managed-by": "controller",
                         "projectcapsule.dev/tenant": "oil",
+                        "capsule.clastix.io/managed-by": "oil",
                     },
                     "ownerReferences": [{
                         "apiVersion": "capsule.clastix.io/v1beta2", "kind": "Tenant", "name": "oil", "uid": "uid-of-oil",

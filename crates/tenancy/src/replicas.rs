@@ -10,7 +10,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
-use kube::ResourceExt;
+use kube_core::ResourceExt;
 
 use crate::linkage;
 
@@ -28,6 +28,7 @@ pub fn labels(tenant: &Tenant, key: &str, value: &str) -> BTreeMap<String, Strin
             names::MANAGED_BY_CONTROLLER.to_owned(),
         ),
         (names::PROJECT_TENANT_LABEL.to_owned(), tenant.name_any()),
+        (names::MANAGED_BY_TENANT.to_owned(), tenant.name_any()),
     ])
 }
 
@@ -114,6 +115,7 @@ mod tests {
                         "capsule.clastix.io/network-policy": "1",
                         "projectcapsule.dev/managed-by": "controller",
                         "projectcapsule.dev/tenant": "oil",
+                        "capsule.clastix.io/managed-by": "oil",
                     },
                     "ownerReferences": [{
                         "apiVersion": "capsule.clastix.io/v1beta2", "kind": "Tenant", "name": "oil", "uid": "uid-of-oil",

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use api::capsule::names;
 use api::capsule::v1beta2::{CapsuleConfiguration, CapsuleConfigurationSpec, UserKind, UserSpec};
 
 use crate::{
@@ -31,16 +32,14 @@ pub struct Settings {
     pub allow_promotion: bool,
     /// Names that namespaces of tenants may not match. `None`: there is no such pattern.
     pub protected_namespaces: Option<Result<Pattern, InvalidPattern>>,
-    /// The configuration that all this comes from; the defaults, if there is none.
+    /// The configuration that all this comes from; [`defaults`], if there is none.
     pub spec: Arc<CapsuleConfigurationSpec>,
 }
 
 impl Settings {
-    /// From the configuration, or the lack of one, for an operator that runs as this ServiceAccount.
+    /// From the configuration, or from [`defaults`], for an operator that runs as this ServiceAccount.
     pub fn new(configuration: Option<&CapsuleConfiguration>, operator_namespace: &str, service_account: &str) -> Self {
-        let spec = configuration
-            .map(|configuration| configuration.spec.clone())
-            .unwrap_or_default();
+        let spec = configuration.map_or_else(defaults, |configuration| configuration.spec.clone());
         let status = configuration.and_then(|configuration| configuration.status.as_ref());
         let mut users = Subjects::default();
         for user in users_of(&spec)
@@ -66,6 +65,19 @@ impl Settings {
     /// Whether this is the operator itself.
     pub fn is_operator(&self, user: &User<'_>) -> bool {
         user.name == self.operator
+    }
+}
+
+/// What holds while there is no CapsuleConfiguration, and what is written into one that the operator makes: the members of one
+/// group are tenant users, everything else is as a field that is absent.
+pub fn defaults() -> CapsuleConfigurationSpec {
+    CapsuleConfigurationSpec {
+        users: vec![UserSpec {
+            kind: UserKind::Group,
+            name: names::DEFAULT_USER_GROUP.to_owned(),
+        }],
+        cache_invalidation: "1h".to_owned(),
+        ..CapsuleConfigurationSpec::default()
     }
 }
 
@@ -123,6 +135,23 @@ mod tests {
         let settings = Settings::new(Some(&configuration), "cotenant-system", "cotenant");
         assert!(matches!(settings.protected_namespaces, Some(Err(_))));
         assert_eq!(settings.operator, "system:serviceaccount:cotenant-system:cotenant");
-        assert!(Settings::new(None, "a", "b").protected_namespaces.is_none());
+    }
+
+    #[test]
+    fn without_a_configuration_the_members_of_one_group_are_tenant_users() {
+        let settings = Settings::new(None, "a", "b");
+        let groups = ["projectcapsule.dev".to_owned()];
+        let alice = User {
+            name: "alice",
+            groups: &groups,
+        };
+        assert!(settings.users.hold(&alice));
+        assert!(!settings.users.hold(&User { groups: &[], ..alice }));
+        assert!(settings.administrators.is_empty());
+        assert!(settings.protected_namespaces.is_none());
+        assert_eq!(
+            settings.spec.rbac.promotion_cluster_roles,
+            ["capsule-namespace-provisioner", "capsule-namespace-deleter"]
+        );
     }
 }

@@ -5,16 +5,16 @@
 //! it makes wrong: what was wrong before stays as a warning, otherwise nobody could scale or repair such an object.
 //! (The controller does not go by this: it refuses to carry out what [`super::deputy`] finds, whenever it was written.)
 
-use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use api::kamaji::v1alpha1::{ControlPlaneExtraArgs, DataStore, TenantControlPlane};
+use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
 
-use super::deputy::{self, Trust};
+use super::deputy::{self, Own, Trust};
 use super::network::{self, TakenNodePort};
 use super::{arguments, effective, kubelet, not_yet, storage, version};
 use crate::denial::Denial;
+use crate::name::is_dns_label;
 
 /// Everything around an object that decides about it.
 #[derive(Clone, Debug)]
@@ -29,8 +29,8 @@ pub struct Surroundings<'a> {
     pub node_port_range: RangeInclusive<i32>,
     /// Node ports of the admin cluster's Services.
     pub node_ports: &'a [TakenNodePort],
-    /// Names of the Secrets in the object's namespace that carry its name in the label `kamaji.clastix.io/name`.
-    pub own_secrets: &'a BTreeSet<String>,
+    /// What of the object's namespace is its own.
+    pub own: &'a Own,
     /// What administrators let authors have.
     pub trust: &'a Trust,
 }
@@ -91,6 +91,7 @@ pub fn admit_update(old: &TenantControlPlane, new: &TenantControlPlane, around: 
         ));
     }
     denials.extend(migration(old, new, around));
+    denials.extend(storage::settled(old, new));
     let profile = &new.spec.network_profile;
     let mut rules = network::cert_sans(profile);
     rules.extend(network::dns_service_ips(profile));
@@ -129,8 +130,8 @@ fn always(tcp: &TenantControlPlane, around: &Surroundings<'_>) -> Vec<Denial> {
     denials.extend(replicas(spec.control_plane.deployment.replicas));
     denials.extend(arguments::admission_controllers(&spec.kubernetes));
     denials.extend(kubelet::denials(spec));
-    denials.extend(arguments::flags(extra_args(tcp)).0);
-    denials.extend(deputy::denials(tcp, around.own_secrets, around.trust));
+    denials.extend(arguments::flags(arguments::extra_args(tcp)).0);
+    denials.extend(deputy::denials(tcp, around.own, around.trust));
     denials.extend(not_yet::denials(spec));
     denials
 }
@@ -138,7 +139,8 @@ fn always(tcp: &TenantControlPlane, around: &Surroundings<'_>) -> Vec<Denial> {
 fn warnings(tcp: &TenantControlPlane, around: &Surroundings<'_>) -> Vec<String> {
     let mut warnings = network::warnings(tcp);
     warnings.extend(version::warning(&tcp.spec.kubernetes.version));
-    warnings.extend(arguments::flags(extra_args(tcp)).1);
+    warnings.extend(arguments::flags(arguments::extra_args(tcp)).1);
+    warnings.extend(storage::ignored(tcp));
     if tcp.spec.kubernetes.kubelet.cgroupfs.is_some() {
         warnings.push(
             "spec.kubernetes.kubelet.cgroupfs is deprecated, patch /cgroupDriver in configurationJSONPatches".into(),
@@ -153,19 +155,9 @@ fn warnings(tcp: &TenantControlPlane, around: &Surroundings<'_>) -> Vec<String> 
     warnings
 }
 
-fn extra_args(tcp: &TenantControlPlane) -> &ControlPlaneExtraArgs {
-    static NONE: ControlPlaneExtraArgs = ControlPlaneExtraArgs {
-        api_server: Vec::new(),
-        controller_manager: Vec::new(),
-        scheduler: Vec::new(),
-        kine: Vec::new(),
-    };
-    tcp.spec.control_plane.deployment.extra_args.as_ref().unwrap_or(&NONE)
-}
-
 /// The name becomes that of a Service and the value of a label.
 fn name(name: &str) -> Option<Denial> {
-    let fits = network::is_dns_label(name) && name.starts_with(|first: char| first.is_ascii_lowercase());
+    let fits = is_dns_label(name) && name.starts_with(|first: char| first.is_ascii_lowercase());
     (!fits).then(|| {
         let message = format!(
             "the provided name is invalid, {name:?} is not a DNS-1035 label: up to 63 lower-case letters, digits and '-', with a letter first and no '-' last"
@@ -235,6 +227,7 @@ fn replicas(replicas: i32) -> Option<Denial> {
 #[cfg(test)]
 #[allow(clippy::needless_pass_by_value, reason = "rows of tables are handed over")]
 mod tests {
+    use api::kamaji::v1alpha1::ControlPlaneExtraArgs;
     use proptest::prelude::*;
     use rstest::rstest;
     use serde_json::{Value, json};
@@ -259,7 +252,7 @@ mod tests {
     fn around<'a>(
         stores: &'a [Arc<DataStore>],
         others: &'a [Arc<TenantControlPlane>],
-        own: &'a (BTreeSet<String>, Trust),
+        own: &'a (Own, Trust),
     ) -> Surroundings<'a> {
         Surroundings {
             control_planes: others,
@@ -267,7 +260,7 @@ mod tests {
             default_data_store: Some("default"),
             node_port_range: DEFAULT_NODE_PORTS,
             node_ports: &[],
-            own_secrets: &own.0,
+            own: &own.0,
             trust: &own.1,
         }
     }

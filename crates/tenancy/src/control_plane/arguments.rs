@@ -1,27 +1,78 @@
 //! Flags that an author adds to the components, and the admission plugins they choose.
 //!
 //! The tenant cluster is the author's, so what weakens only that cluster (authorization modes, token files, anonymous
-//! access) is theirs to decide. Three kinds of flags are not:
+//! access) is theirs to decide. Four kinds of flags are not:
 //!
 //! - where the objects are held: another store, prefix or client certificate. Refused;
-//! - which cluster a component talks to (`--kubeconfig`, `--master`). Refused;
+//! - which cluster a component talks to, and as whom (`--kubeconfig`, `--master`, the scheduler's `--config`, whose file
+//!   holds the same). Refused for every component;
+//! - which files hold the authorities and keys that the operator mounts, where the author's flag would win. Refused;
 //! - what the operator sets for the parts to find each other. For the API server and the scheduler the operator's
 //!   value wins and users have had such flags in their manifests for years, so this is a warning.
 
-use api::kamaji::v1alpha1::{ControlPlaneExtraArgs, KubernetesSpec};
+use api::kamaji::v1alpha1::{ControlPlaneExtraArgs, KubernetesSpec, TenantControlPlane};
 
 use super::version::{self, Minor};
 use crate::denial::Denial;
 
-/// Flags of the API server that say where objects are held, or who else learns of them.
-const STORE_FLAGS: &[&str] = &[
-    "--etcd-servers",
-    "--etcd-servers-overrides",
-    "--etcd-prefix",
-    "--etcd-cafile",
-    "--etcd-certfile",
-    "--etcd-keyfile",
-    "--storage-backend",
+/// The components, as `extraArgs` names them.
+const COMPONENTS: [&str; 4] = [API_SERVER, CONTROLLER_MANAGER, SCHEDULER, KINE];
+const API_SERVER: &str = "apiServer";
+const CONTROLLER_MANAGER: &str = "controllerManager";
+const SCHEDULER: &str = "scheduler";
+const KINE: &str = "kine";
+
+/// Flags that only the operator sets.
+struct Refused {
+    /// Of which components.
+    components: &'static [&'static str],
+    flags: &'static [&'static str],
+    /// What they say.
+    what: &'static str,
+}
+
+/// Whatever only one component knows today is refused for all of them: a name costs nothing, and components learn flags.
+const REFUSED: &[Refused] = &[
+    Refused {
+        components: &COMPONENTS,
+        flags: &[
+            "--etcd-servers",
+            "--etcd-servers-overrides",
+            "--etcd-prefix",
+            "--etcd-cafile",
+            "--etcd-certfile",
+            "--etcd-keyfile",
+            "--storage-backend",
+            "--endpoint",
+            "--listen-address",
+        ],
+        what: "which store holds the objects, and as whom it is asked",
+    },
+    Refused {
+        components: &COMPONENTS,
+        flags: &[
+            "--kubeconfig",
+            "--master",
+            "--authentication-kubeconfig",
+            "--authorization-kubeconfig",
+            // A file that says the same as the flags above, and wins.
+            "--config",
+        ],
+        what: "which cluster the component works for, and as whom",
+    },
+    // The author's flags win here, and what is in such a file may be published: root-ca-file goes into every namespace.
+    Refused {
+        components: &[CONTROLLER_MANAGER],
+        flags: &[
+            "--client-ca-file",
+            "--cluster-signing-cert-file",
+            "--cluster-signing-key-file",
+            "--requestheader-client-ca-file",
+            "--root-ca-file",
+            "--service-account-private-key-file",
+        ],
+        what: "which of the operator's files hold the cluster's authorities and keys",
+    },
 ];
 
 /// Flags of the API server that always have the operator's value.
@@ -46,19 +97,8 @@ pub const MANAGED_API_SERVER_FLAGS: &[&str] = &[
     "--tls-private-key-file",
 ];
 
-/// Flags by which a component finds the API server that it works for.
-const CLUSTER_FLAGS: &[&str] = &[
-    "--kubeconfig",
-    "--master",
-    "--authentication-kubeconfig",
-    "--authorization-kubeconfig",
-];
-
 /// Flags of the scheduler that always have the operator's value.
 const MANAGED_SCHEDULER_FLAGS: &[&str] = &["--bind-address", "--leader-elect"];
-
-/// Flags of the translator in front of an SQL store that say which store.
-const KINE_FLAGS: &[&str] = &["--endpoint", "--listen-address"];
 
 /// Admission plugins that newer API servers do not know any more, with the minor version that dropped them: naming one
 /// keeps the API server from starting.
@@ -81,12 +121,12 @@ pub fn flags(args: &ControlPlaneExtraArgs) -> (Vec<Denial>, Vec<String>) {
     let (mut denials, mut warnings) = (Vec::new(), Vec::new());
     let none: &[&str] = &[];
     let components = [
-        ("apiServer", &args.api_server, STORE_FLAGS, MANAGED_API_SERVER_FLAGS),
-        ("controllerManager", &args.controller_manager, CLUSTER_FLAGS, none),
-        ("scheduler", &args.scheduler, CLUSTER_FLAGS, MANAGED_SCHEDULER_FLAGS),
-        ("kine", &args.kine, KINE_FLAGS, none),
+        (API_SERVER, &args.api_server, MANAGED_API_SERVER_FLAGS),
+        (CONTROLLER_MANAGER, &args.controller_manager, none),
+        (SCHEDULER, &args.scheduler, MANAGED_SCHEDULER_FLAGS),
+        (KINE, &args.kine, none),
     ];
-    for (component, args, refused, managed) in components {
+    for (component, args, managed) in components {
         for (index, arg) in args.iter().enumerate() {
             let field = format!("spec.controlPlane.deployment.extraArgs.{component}[{index}]");
             let Some(flag) = flag(arg) else {
@@ -94,10 +134,8 @@ pub fn flags(args: &ControlPlaneExtraArgs) -> (Vec<Denial>, Vec<String>) {
                 denials.push(Denial::new(field, "FlagInvalid", message));
                 continue;
             };
-            if refused.contains(&flag.as_str()) {
-                let message = format!(
-                    "{field}: {flag} says which store or cluster the component works for, which only the operator decides"
-                );
+            if let Some(refused) = refused(component, &flag) {
+                let message = format!("{field}: {flag} says {}, which only the operator decides", refused.what);
                 denials.push(Denial::new(field, "FlagManaged", message));
             } else if managed.contains(&flag.as_str()) {
                 warnings.push(format!("{field}: {flag} has no effect, because the operator sets it"));
@@ -105,6 +143,22 @@ pub fn flags(args: &ControlPlaneExtraArgs) -> (Vec<Denial>, Vec<String>) {
         }
     }
     (denials, warnings)
+}
+
+/// The flags of a control plane's author; none if nothing is written.
+pub fn extra_args(tcp: &TenantControlPlane) -> &ControlPlaneExtraArgs {
+    static NONE: ControlPlaneExtraArgs = ControlPlaneExtraArgs {
+        api_server: Vec::new(),
+        controller_manager: Vec::new(),
+        scheduler: Vec::new(),
+        kine: Vec::new(),
+    };
+    tcp.spec.control_plane.deployment.extra_args.as_ref().unwrap_or(&NONE)
+}
+
+fn refused(component: &str, flag: &str) -> Option<&'static Refused> {
+    let mut rows = REFUSED.iter().filter(|row| row.components.contains(&component));
+    rows.find(|row| row.flags.contains(&flag))
 }
 
 /// The name of the flag, spelt as the table does. Kubernetes' parsers take `_` for `-`, and one dash before `v` only.
@@ -191,23 +245,72 @@ mod tests {
         assert_eq!(warned.len(), warnings);
     }
 
+    #[rstest]
+    #[case::kubeconfig("--kubeconfig=/mine")]
+    #[case::kubeconfig_apart("--kubeconfig")]
+    #[case::kubeconfig_for_authentication("--authentication-kubeconfig=/mine")]
+    #[case::with_underscores("--authentication_kubeconfig=/mine")]
+    #[case::kubeconfig_for_authorization("--authorization-kubeconfig=/mine")]
+    #[case::address("--master=https://10.0.0.1")]
+    #[case::file_with_all_of_it("--config=/mine/scheduler.yaml")]
+    #[case::store("--etcd-servers=https://10.0.0.1:2379")]
+    #[case::prefix("--etcd_prefix=/oil")]
+    #[case::sql("--endpoint=postgres://10.0.0.1")]
+    #[case::socket("--listen-address=0.0.0.0:2379")]
+    fn no_component_works_for_another_cluster_or_store(#[case] arg: &str) {
+        for component in COMPONENTS {
+            assert_eq!(reasons(component, &[arg]), ["FlagManaged"], "{component}");
+        }
+    }
+
+    #[rstest]
+    #[case::a_word("kubeconfig=/mine")]
+    #[case::value_of_the_flag_before("/mine")]
+    #[case::empty("")]
+    #[case::ends_of_flags("--")]
+    #[case::one_dash("-kubeconfig=/mine")]
+    #[case::verbosity_run_together("-v2")]
+    #[case::expansion("--$(GOGC)")]
+    #[case::nul("--v=\0")]
+    fn no_component_takes_what_is_not_a_flag(#[case] arg: &str) {
+        for component in COMPONENTS {
+            assert_eq!(reasons(component, &[arg]), ["FlagInvalid"], "{component}");
+        }
+    }
+
+    #[rstest]
+    #[case::published("--root-ca-file=/etc/kubernetes/controller-manager.conf", true)]
+    #[case::who_signs("--cluster-signing-key-file=/mine", true)]
+    #[case::whom_tokens_come_from("--service_account_private_key_file=/mine", true)]
+    #[case::whom_clients_come_from("--client-ca-file=/mine", true)]
+    #[case::whom_the_api_server_comes_from("--requestheader-client-ca-file=/mine", true)]
+    #[case::free("--node-cidr-mask-size=26", false)]
+    #[case::ports_are_the_pods_own("--secure-port=11257", false)]
+    fn the_controller_manager_keeps_the_operators_files(#[case] arg: &str, #[case] refused: bool) {
+        assert_eq!(!reasons(CONTROLLER_MANAGER, &[arg]).is_empty(), refused);
+    }
+
     #[test]
-    fn the_other_components_work_for_their_own_cluster() {
+    fn what_the_operator_sets_for_the_scheduler_is_said() {
         let args = ControlPlaneExtraArgs {
-            controller_manager: vec!["--node-cidr-mask-size=26".into(), "--kubeconfig=/mine".into()],
-            scheduler: vec!["--master=https://10.0.0.1".into(), "--leader-elect=false".into()],
+            scheduler: vec!["--leader-elect=false".into(), "--v=4".into()],
             ..Default::default()
         };
         let (denials, warnings) = flags(&args);
-        let fields: Vec<_> = denials.iter().map(|denial| denial.field.as_str()).collect();
+        assert!(denials.is_empty());
         assert_eq!(
-            fields,
+            warnings,
             [
-                "spec.controlPlane.deployment.extraArgs.controllerManager[1]",
-                "spec.controlPlane.deployment.extraArgs.scheduler[0]"
+                "spec.controlPlane.deployment.extraArgs.scheduler[0]: --leader-elect has no effect, because the operator sets it"
             ]
         );
-        assert_eq!(warnings.len(), 1);
+    }
+
+    fn reasons(component: &str, args: &[&str]) -> Vec<String> {
+        let args: Vec<&str> = args.to_vec();
+        let args: ControlPlaneExtraArgs = serde_json::from_value(serde_json::json!({ component: args })).unwrap();
+        let denials = flags(&args).0;
+        denials.into_iter().map(|denial| denial.reason.to_string()).collect()
     }
 
     #[rstest]

@@ -83,7 +83,8 @@ pub fn data_stores<'a>(tcp: &'a TenantControlPlane, default: Option<&'a str>) ->
     stores
 }
 
-fn recorded(tcp: &TenantControlPlane) -> Option<&api::kamaji::v1alpha1::StorageSetupStatus> {
+/// What the status says about the account in the store.
+pub(super) fn recorded(tcp: &TenantControlPlane) -> Option<&api::kamaji::v1alpha1::StorageSetupStatus> {
     tcp.status.as_ref()?.storage.as_ref()?.setup.as_ref()
 }
 

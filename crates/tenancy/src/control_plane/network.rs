@@ -13,6 +13,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::effective;
 use crate::denial::Denial;
+use crate::name::is_dns_label;
 
 /// A node port that is taken in the admin cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -313,21 +314,10 @@ pub fn warnings(tcp: &TenantControlPlane) -> Vec<String> {
     warnings
 }
 
-/// A DNS-1123 subdomain.
+/// A name that DNS takes, in lower case: labels of up to 63 characters, which is narrower than a subdomain in
+/// Kubernetes' sense.
 pub fn is_dns_name(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(is_dns_label)
-}
-
-/// A DNS-1123 label.
-pub fn is_dns_label(label: &str) -> bool {
-    let edge = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-    let bytes = label.as_bytes();
-    bytes.len() <= 63
-        && edge(bytes.first())
-        && edge(bytes.last())
-        && bytes
-            .iter()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-')
 }
 
 #[cfg(test)]

@@ -92,6 +92,57 @@ pub fn name(field: &str, name: &str) -> Option<Denial> {
     })
 }
 
+/// What is wrong with names that are asked for after the account was made: the data stays under the recorded ones, so
+/// others would have no effect. Writing down what is recorded is welcome.
+pub fn settled(old: &TenantControlPlane, new: &TenantControlPlane) -> Vec<Denial> {
+    let names = fields(new).into_iter().zip(fields(old)).zip(recorded(old));
+    names
+        .filter_map(|(((field, asked, _), (_, before, _)), recorded)| {
+            let (asked, recorded) = (asked.filter(|asked| !asked.is_empty())?, recorded?);
+            (Some(asked) != before && asked != recorded).then(|| {
+                let message = format!(
+                    "{field}: {asked:?} comes too late, the data of this control plane is kept under {recorded:?} since it was made; leave the field as it was, or write {recorded:?}"
+                );
+                Denial::new(field, "NameSettled", message)
+            })
+        })
+        .collect()
+}
+
+/// What to say about names that older rules have accepted too late.
+pub fn ignored(tcp: &TenantControlPlane) -> Vec<String> {
+    let names = fields(tcp).into_iter().zip(recorded(tcp));
+    names
+        .filter_map(|((field, asked, _), recorded)| {
+            let (asked, recorded) = (asked.filter(|asked| !asked.is_empty())?, recorded?);
+            (asked != recorded).then(|| format!("{field}: {asked:?} has no effect, {recorded:?} is in use"))
+        })
+        .collect()
+}
+
+/// The two fields that ask for names.
+fn fields(tcp: &TenantControlPlane) -> [(&'static str, Option<&str>, Asked); 2] {
+    let spec = &tcp.spec;
+    [
+        ("spec.dataStoreSchema", spec.data_store_schema.as_deref(), Asked::Schema),
+        (
+            "spec.dataStoreUsername",
+            spec.data_store_username.as_deref(),
+            Asked::User,
+        ),
+    ]
+}
+
+/// What the status records in their place.
+fn recorded(tcp: &TenantControlPlane) -> [Option<&str>; 2] {
+    let setup = effective::recorded(tcp);
+    let names = [
+        setup.and_then(|setup| setup.schema.as_deref()),
+        setup.and_then(|setup| setup.user.as_deref()),
+    ];
+    names.map(|name| name.filter(|name| !name.is_empty()))
+}
+
 /// What is wrong with the names that `tcp` asks for, given everybody else's.
 ///
 /// The answer does not say who has a name: that somebody has is all that its author learns.
@@ -101,20 +152,8 @@ pub fn names(
     stores: &[Arc<DataStore>],
     default_store: Option<&str>,
 ) -> Vec<Denial> {
-    let asked = [
-        (
-            "spec.dataStoreSchema",
-            tcp.spec.data_store_schema.as_deref(),
-            Asked::Schema,
-        ),
-        (
-            "spec.dataStoreUsername",
-            tcp.spec.data_store_username.as_deref(),
-            Asked::User,
-        ),
-    ];
     let mut denials = Vec::new();
-    for (field, asked, what) in asked {
+    for (field, asked, what) in fields(tcp) {
         let Some(asked) = asked.filter(|asked| !asked.is_empty()) else {
             continue;
         };
@@ -144,19 +183,10 @@ enum Asked {
 
 /// All names that a control plane has or may come to have count: recorded, asked for, and its UID.
 fn collides(what: Asked, asked: &str, other: &TenantControlPlane) -> bool {
-    let setup = other
-        .status
-        .as_ref()
-        .and_then(|status| status.storage.as_ref()?.setup.as_ref());
+    let [schema, user] = recorded(other);
     let (recorded, wanted) = match what {
-        Asked::Schema => (
-            setup.and_then(|setup| setup.schema.as_deref()),
-            other.spec.data_store_schema.as_deref(),
-        ),
-        Asked::User => (
-            setup.and_then(|setup| setup.user.as_deref()),
-            other.spec.data_store_username.as_deref(),
-        ),
+        Asked::Schema => (schema, other.spec.data_store_schema.as_deref()),
+        Asked::User => (user, other.spec.data_store_username.as_deref()),
     };
     let names = [recorded, wanted, other.metadata.uid.as_deref()];
     names
@@ -299,6 +329,33 @@ mod tests {
             .map(|(_, reason)| reason)
             .collect();
         assert_eq!(reasons, ["NameTaken", "NameTaken"]);
+    }
+
+    #[rstest]
+    #[case::nothing_asked(None, None, None, false)]
+    #[case::too_late(Some("mine"), None, Some("uid-of-gas"), true)]
+    #[case::another(Some("mine"), Some("yours"), Some("yours"), true)]
+    #[case::what_is_recorded(Some("uid-of-gas"), None, Some("uid-of-gas"), false)]
+    #[case::not_changed(Some("mine"), Some("mine"), Some("uid-of-gas"), false)]
+    #[case::emptied(Some(""), None, Some("uid-of-gas"), false)]
+    #[case::nothing_recorded_yet(Some("mine"), None, None, false)]
+    fn names_are_settled_when_the_account_is_made(
+        #[case] asked: Option<&str>,
+        #[case] before: Option<&str>,
+        #[case] recorded: Option<&str>,
+        #[case] refused: bool,
+    ) {
+        let setup = serde_json::json!({"storage": {"setup": {"schema": recorded, "user": recorded}}});
+        let mut old = tcp("gas", "default", before, before);
+        old.status = recorded.map(|_| serde_json::from_value(setup).unwrap());
+        let mut new = tcp("gas", "default", asked, asked);
+        new.status.clone_from(&old.status);
+        let fields: Vec<_> = settled(&old, &new).into_iter().map(|denial| denial.field).collect();
+        let both = ["spec.dataStoreSchema", "spec.dataStoreUsername"];
+        assert_eq!(fields, if refused { &both[..] } else { &[] });
+        let differs =
+            asked.is_some_and(|asked| !asked.is_empty() && recorded.is_some_and(|recorded| recorded != asked));
+        assert_eq!(ignored(&new).len(), if differs { 2 } else { 0 });
     }
 
     #[test]

@@ -1,3 +1,5 @@
+use super::limits::check_quota;
+use super::ownership::marks;
 use super::*;
 use crate::fixtures::{NamespaceBuilder, groups, namespace, settings, tenant};
 use crate::index::Index;
