@@ -10,6 +10,7 @@ pub mod apply;
 pub mod client;
 pub mod controller;
 pub mod events;
+pub mod index;
 pub mod lease;
 pub mod metrics;
 mod process_metrics;
@@ -19,6 +20,7 @@ mod shutdown;
 pub mod telemetry;
 
 pub use controller::{Action, Controller, Queue};
+pub use index::Index;
 pub use report::Report;
 pub use shared::Shared;
 pub use shutdown::Shutdown;

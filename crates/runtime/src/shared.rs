@@ -51,12 +51,38 @@ where
     K::DynamicType: Eq + Hash + Clone + Default,
 {
     store: Store<K>,
-    subscribers: Subscribers<K>,
+    listeners: Arc<Mutex<Listeners<K>>>,
     /// Whether the first list is complete; closed when the watch ends.
     listed: tokio::sync::watch::Receiver<bool>,
 }
 
-type Subscribers<K> = Arc<Mutex<Vec<mpsc::UnboundedSender<Change<K>>>>>;
+/// Whoever hears of changes.
+struct Listeners<K> {
+    /// At once, before the subscribers.
+    observers: Vec<Observer<K>>,
+    subscribers: Vec<mpsc::UnboundedSender<Change<K>>>,
+}
+
+type Observer<K> = Box<dyn Fn(&Change<K>) + Send>;
+
+impl<K> Default for Listeners<K> {
+    fn default() -> Self {
+        Self {
+            observers: Vec::new(),
+            subscribers: Vec::new(),
+        }
+    }
+}
+
+impl<K> Listeners<K> {
+    fn publish(&mut self, change: &Change<K>) {
+        for observer in &self.observers {
+            observer(change);
+        }
+        self.subscribers
+            .retain(|subscriber| subscriber.send(change.clone()).is_ok());
+    }
+}
 
 impl<K> Clone for Shared<K>
 where
@@ -66,7 +92,7 @@ where
     fn clone(&self) -> Self {
         Self {
             store: self.store.clone(),
-            subscribers: self.subscribers.clone(),
+            listeners: self.listeners.clone(),
             listed: self.listed.clone(),
         }
     }
@@ -84,7 +110,7 @@ where
         let (complete, listed) = tokio::sync::watch::channel(false);
         let shared = Self {
             store: writer.as_reader(),
-            subscribers: Subscribers::default(),
+            listeners: Arc::default(),
             listed,
         };
         let (task, shutdown) = (shared.clone(), shutdown.clone());
@@ -95,7 +121,7 @@ where
                 () = shutdown.cancelled() => {}
             }
             // Subscriptions end with the watch.
-            task.locked().clear();
+            task.locked().subscribers.clear();
         });
         shared
     }
@@ -137,25 +163,25 @@ where
         match event {
             watcher::Event::Apply(object) => {
                 // Stored and sent under one lock, so that a subscription sees each state exactly once.
-                let mut subscribers = self.locked();
+                let mut listeners = self.locked();
                 writer.apply_watcher_event(event);
                 if let Some(object) = self.store.get(&ObjectRef::from_obj(object)) {
-                    publish(&mut subscribers, &Change::Applied(object));
+                    listeners.publish(&Change::Applied(object));
                 }
             }
             watcher::Event::Delete(object) => {
-                let mut subscribers = self.locked();
+                let mut listeners = self.locked();
                 writer.apply_watcher_event(event);
-                publish(&mut subscribers, &Change::Deleted(Arc::new(object.clone())));
+                listeners.publish(&Change::Deleted(Arc::new(object.clone())));
             }
             watcher::Event::Init | watcher::Event::InitApply(_) => writer.apply_watcher_event(event),
             watcher::Event::InitDone => {
-                let mut subscribers = self.locked();
+                let mut listeners = self.locked();
                 let before = self.store.state();
                 writer.apply_watcher_event(event);
                 let after = self.store.state();
                 for change in differences(&before, &after) {
-                    publish(&mut subscribers, &change);
+                    listeners.publish(&change);
                 }
             }
         }
@@ -179,13 +205,23 @@ where
     /// expected to do no more than put a key into a [`crate::Queue`].
     pub fn changes(&self) -> impl Stream<Item = Change<K>> + Send + Unpin + use<K> {
         let (sender, mut receiver) = mpsc::unbounded_channel();
-        let mut subscribers = self.locked();
+        let mut listeners = self.locked();
         for object in self.store.state() {
             // The receiver is right here.
             let _ = sender.send(Change::Applied(object));
         }
-        subscribers.push(sender);
+        listeners.subscribers.push(sender);
         futures::stream::poll_fn(move |context| receiver.poll_recv(context))
+    }
+
+    /// Calls `observer` for every object known now and for every change, before any subscriber hears of it. For what is
+    /// derived from the objects and must not be behind the store, see [`crate::Index`]. It has to be quick: the watch waits.
+    pub fn observe(&self, observer: impl Fn(&Change<K>) + Send + 'static) {
+        let mut listeners = self.locked();
+        for object in self.store.state() {
+            observer(&Change::Applied(object));
+        }
+        listeners.observers.push(Box::new(observer));
     }
 
     /// Waits for the first complete list. `false` if the watch ended before.
@@ -218,13 +254,9 @@ where
         });
     }
 
-    fn locked(&self) -> std::sync::MutexGuard<'_, Vec<mpsc::UnboundedSender<Change<K>>>> {
-        self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn locked(&self) -> std::sync::MutexGuard<'_, Listeners<K>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn publish<K>(subscribers: &mut Vec<mpsc::UnboundedSender<Change<K>>>, change: &Change<K>) {
-    subscribers.retain(|subscriber| subscriber.send(change.clone()).is_ok());
 }
 
 /// What a new list says beside the old one: gone is what its UID no longer names, changed is what has another

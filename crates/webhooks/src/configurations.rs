@@ -358,6 +358,7 @@ mod tests {
                     expression: "true",
                 },
             ],
+            wanted: |_| true,
             failure: Failure::Closed,
             side_effects: SideEffects::None,
             needs: &[],

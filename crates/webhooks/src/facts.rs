@@ -9,20 +9,24 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use api::capsule::names;
-use api::capsule::v1beta2::Tenant;
+use api::capsule::v1beta2::{HostnameCollisionScope, Tenant};
 use api::kamaji::v1alpha1::{ServiceType, TenantControlPlane};
-use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, Secret, Service};
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, Secret};
 use kube::api::{Api, ListParams};
 use kube::core::PartialObjectMeta;
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tenancy::caller::{self, Caller};
+use tenancy::control_plane::deputy::Own;
 use tenancy::control_plane::network::TakenNodePort;
+use tenancy::hostname_collision;
 use tenancy::index;
 use tenancy::linkage;
+use tenancy::name::is_dns_subdomain;
 use tenancy::subject::User;
 
+use crate::live_classes;
 use crate::review::{Operation, Request};
 use crate::rule::{Component, Need, Rule};
 use crate::view::{Source, View};
@@ -34,9 +38,11 @@ pub struct Facts {
     pub counted: BTreeSet<String>,
     /// The volume that a claim names.
     pub volume: Option<PartialObjectMeta<PersistentVolume>>,
-    /// Names of the Secrets in a control plane's namespace that carry its name.
-    pub own_secrets: BTreeSet<String>,
-    /// Node ports of the cluster's Services, when the control plane wants a certain one.
+    /// Labels of the classes that were read, by name.
+    pub classes: live_classes::Classes,
+    /// What of a control plane's namespace carries its name. Claims are read when it names one.
+    pub own: Own,
+    /// Who has the node port that the control plane wants.
     pub node_ports: Vec<TakenNodePort>,
 }
 
@@ -52,6 +58,8 @@ pub enum Error {
         #[source]
         source: kube::Error,
     },
+    #[error("failed to read all Ingresses in time")]
+    Hostnames,
 }
 
 /// Collects what the rule needs for this request. What was read about tenants and namespaces goes into the view.
@@ -84,7 +92,10 @@ pub(crate) async fn collect(
                     facts.volume = get(&Api::all(client.clone()), &name).await?;
                 }
             }
-            Need::SurroundingsOfControlPlane => surroundings(client, request, &mut facts).await?,
+            Need::GatewayClass => facts.classes = live_classes::of_gateway(client, &view, request).await?,
+            Need::DeviceClasses => facts.classes = live_classes::of_devices(client, &view, request).await?,
+            Need::Hostnames => hostnames(client, source, &view, request).await?,
+            Need::SurroundingsOfControlPlane => surroundings(client, source, request, &mut facts).await?,
         }
     }
     Ok((view, facts))
@@ -188,48 +199,56 @@ async fn wait_for_a_tenant(source: &Source, view: &View, request: &Request) {
     let _ = waited.await;
 }
 
-async fn surroundings(client: &Client, request: &Request, facts: &mut Facts) -> Result<(), Error> {
+/// Waits for the list of Ingresses, where the tenant's hostnames are to be unique.
+async fn hostnames(client: &Client, source: &Source, view: &View, request: &Request) -> Result<(), Error> {
+    let tenant = view.known.tenant_of(request.namespace.as_deref().unwrap_or_default());
+    let Ok(Some(tenant)) = tenant else { return Ok(()) };
+    if hostname_collision::scope(&tenant) == HostnameCollisionScope::Disabled || source.hostnames.ready(client).await {
+        return Ok(());
+    }
+    Err(Error::Hostnames)
+}
+
+async fn surroundings(client: &Client, source: &Source, request: &Request, facts: &mut Facts) -> Result<(), Error> {
     let Some(namespace) = request.namespace.as_deref() else {
         return Ok(());
     };
-    let labelled = ListParams::default().labels(&format!("{}={}", api::kamaji::names::NAME_LABEL, request.name));
-    // A name that is not a label value has no Secrets; the rule refuses it by itself.
+    let wanted = peek::<TenantControlPlane>(request.object.as_deref());
+    // A name that is not a label value has nothing of its own; the rule refuses it by itself.
     if !request.name.is_empty() && request.name.len() <= 63 {
-        let secrets = Api::<Secret>::namespaced(client.clone(), namespace);
-        let found = secrets
-            .list_metadata(&labelled)
-            .await
-            .map_err(|source| read("Secrets", namespace, source))?;
-        facts.own_secrets = found.items.iter().map(ResourceExt::name_any).collect();
+        facts.own.secrets = own(&Api::<Secret>::namespaced(client.clone(), namespace), request).await?;
+        let deployment = wanted.as_ref().map(|wanted| &wanted.spec.control_plane.deployment);
+        let mut volumes = deployment
+            .into_iter()
+            .flat_map(|deployment| &deployment.additional_volumes);
+        if volumes.any(|volume| volume.persistent_volume_claim.is_some()) {
+            let claims = Api::<PersistentVolumeClaim>::namespaced(client.clone(), namespace);
+            facts.own.claims = own(&claims, request).await?;
+        }
     }
-    let wants_a_port = peek::<TenantControlPlane>(request.object.as_deref())
-        .is_some_and(|wanted| wanted.spec.control_plane.service.service_type == ServiceType::NodePort);
-    if wants_a_port {
-        // Served from the API server's cache: a port that was taken this very moment is refused by the API server itself
-        // when the Service is made.
-        let any_version = ListParams::default().match_any();
-        let services = Api::<Service>::all(client.clone());
-        let found = services
-            .list(&any_version)
-            .await
-            .map_err(|source| read("Services", "", source))?;
-        facts.node_ports = found.items.iter().flat_map(node_ports).collect();
+    let port = wanted
+        .filter(|wanted| wanted.spec.control_plane.service.service_type == ServiceType::NodePort)
+        .map(|wanted| wanted.spec.network_profile.port);
+    if let Some((port, watches)) = port.zip(source.control_planes.as_ref()) {
+        facts.node_ports = watches.node_ports.holders(port);
     }
     Ok(())
 }
 
-fn node_ports(service: &Service) -> Vec<TakenNodePort> {
-    let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
-    ports
-        .filter_map(|port| {
-            Some(TakenNodePort {
-                port: port.node_port.filter(|port| *port != 0)?,
-                protocol: port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()),
-                namespace: service.namespace().unwrap_or_default(),
-                name: service.name_any(),
-            })
-        })
-        .collect()
+/// Names of the objects that carry the control plane's name.
+async fn own<K>(api: &Api<K>, request: &Request) -> Result<BTreeSet<String>, Error>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let labelled = ListParams::default().labels(&format!("{}={}", api::kamaji::names::NAME_LABEL, request.name));
+    let found = api.list_metadata(&labelled).await.map_err(|source| {
+        read(
+            &K::plural(&()),
+            request.namespace.as_deref().unwrap_or_default(),
+            source,
+        )
+    })?;
+    Ok(found.items.iter().map(ResourceExt::name_any).collect())
 }
 
 /// The names of tenants that the object's label and owner references hold.
@@ -245,7 +264,7 @@ fn named_tenants(object: &Namespace) -> Vec<String> {
 }
 
 /// The object, if it reads as `K`. The rule says what is wrong with one that does not.
-fn peek<K: DeserializeOwned>(raw: Option<&RawValue>) -> Option<K> {
+pub(crate) fn peek<K: DeserializeOwned>(raw: Option<&RawValue>) -> Option<K> {
     serde_json::from_str(raw?.get()).ok()
 }
 
@@ -255,7 +274,7 @@ where
 {
     // Names in owner references and labels are written by tenants and become part of a path that is asked for with our
     // rights: what could not be the name of an object is not asked for.
-    if !is_object_name(name) {
+    if !is_dns_subdomain(name) {
         return Ok(None);
     }
     api.get_opt(name)
@@ -263,19 +282,7 @@ where
         .map_err(|source| read(&K::kind(&()), name, source))
 }
 
-/// A DNS-1123 subdomain.
-fn is_object_name(name: &str) -> bool {
-    name.len() <= 253
-        && name.split('.').all(|label| {
-            label
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-                && label.bytes().next().is_some_and(|byte| byte != b'-')
-                && label.bytes().last().is_some_and(|byte| byte != b'-')
-        })
-}
-
-fn read(kind: &str, name: &str, source: kube::Error) -> Error {
+pub(crate) fn read(kind: &str, name: &str, source: kube::Error) -> Error {
     Error::Read {
         kind: kind.to_owned(),
         name: name.to_owned(),
@@ -286,28 +293,6 @@ fn read(kind: &str, name: &str, source: kube::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_could_not_be_a_name_is_not_asked_for() {
-        for name in ["oil", "a.b-c.d", "0"] {
-            assert!(is_object_name(name), "{name}");
-        }
-        for name in [
-            "",
-            ".",
-            "a/b",
-            "../secrets",
-            "a..b",
-            "-a",
-            "a-",
-            "A",
-            "a?b",
-            "a%2fb",
-            &"a".repeat(254),
-        ] {
-            assert!(!is_object_name(name), "{name}");
-        }
-    }
 
     #[test]
     fn the_names_of_tenants_come_from_label_and_references() {

@@ -11,12 +11,12 @@ use futures::{Stream, StreamExt as _, stream};
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{
-    MutatingWebhookConfiguration, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
-    ValidatingWebhookConfiguration, WebhookClientConfig,
+    MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, MutatingWebhookConfiguration, ValidatingAdmissionPolicy,
+    ValidatingAdmissionPolicyBinding, ValidatingWebhookConfiguration, WebhookClientConfig,
 };
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{Api, DeleteParams, ListParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, PostParams, Preconditions};
 use kube::core::PartialObjectMeta;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, Resource, ResourceExt as _};
@@ -26,6 +26,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use crate::configurations::{COMPONENT_LABEL, CREATED_BY};
+use crate::reachable;
 use crate::rule::Component;
 use crate::tls::Publication;
 
@@ -35,6 +36,8 @@ pub struct Desired {
     pub mutating: Vec<MutatingWebhookConfiguration>,
     pub validating: Vec<ValidatingWebhookConfiguration>,
     pub policies: Vec<(ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding)>,
+    /// What marks the objects of tenants, where the API server serves the kind.
+    pub labelling: Option<(MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding)>,
     /// The ClusterRole that all of it ends with. Its UID is read with every pass: one that was made again is another one, and
     /// what names its predecessor is garbage to the API server.
     pub owner_cluster_role: Option<String>,
@@ -50,6 +53,10 @@ impl Desired {
             configuration.metadata.owner_references = owners();
         }
         for (policy, binding) in &mut self.policies {
+            policy.metadata.owner_references = owners();
+            binding.metadata.owner_references = owners();
+        }
+        if let Some((policy, binding)) = &mut self.labelling {
             policy.metadata.owner_references = owners();
             binding.metadata.owner_references = owners();
         }
@@ -245,6 +252,7 @@ pub async fn apply(client: &Client, desired: &Desired) -> Result<(), Error> {
         )
         .await?;
     }
+    wait_for_replicas(client, desired).await?;
     for configuration in &desired.validating {
         ensure(
             client,
@@ -263,8 +271,56 @@ pub async fn apply(client: &Client, desired: &Desired) -> Result<(), Error> {
         )
         .await?;
     }
+    if let Some((policy, binding)) = &desired.labelling {
+        match label(client, policy, binding).await {
+            // Clusters before 1.36.
+            Err(Error::Write { source, .. }) if runtime::report::is_not_found(&source) => {}
+            written => written?,
+        }
+    }
     prune(client, &desired.validating).await?;
     prune(client, &desired.mutating).await
+}
+
+/// Until the hooks can be answered, if some are about to be registered for the first time. Those that are there already guard
+/// tenants as they are and are put right at once.
+async fn wait_for_replicas(client: &Client, desired: &Desired) -> Result<(), Error> {
+    for configuration in &desired.validating {
+        if read(
+            &Api::<ValidatingWebhookConfiguration>::all(client.clone()),
+            &configuration.name_any(),
+        )
+        .await?
+        .is_some()
+        {
+            continue;
+        }
+        if let Some(hook) = configuration.webhooks.iter().flatten().next() {
+            reachable::wait(client, &hook.client_config).await;
+        }
+    }
+    Ok(())
+}
+
+async fn label(
+    client: &Client,
+    policy: &MutatingAdmissionPolicy,
+    binding: &MutatingAdmissionPolicyBinding,
+) -> Result<(), Error> {
+    ensure(
+        client,
+        policy,
+        |live| live.spec == policy.spec,
+        |live| live.spec.clone_from(&policy.spec),
+    )
+    .await?;
+    ensure(
+        client,
+        binding,
+        |live| live.spec == binding.spec,
+        |live| live.spec.clone_from(&binding.spec),
+    )
+    .await
 }
 
 /// A reference to this ClusterRole as it is now. Whoever deletes it uninstalls us: hooks that were written after that would
@@ -381,19 +437,36 @@ where
         source,
     })?;
     for extra in found.items {
-        let name = extra.name_any();
-        if wanted.iter().any(|kept| kept.name_any() == name) {
-            continue;
-        }
-        match api.delete(&name, &DeleteParams::default()).await {
-            Ok(_) => {
-                tracing::info!(object.ref = %format!("{kind}/{name}"), "an earlier webhook configuration was removed");
-            }
-            Err(source) if runtime::report::is_not_found(&source) => {}
-            Err(source) => return Err(Error::Write { kind, name, source }),
+        if !wanted.iter().any(|kept| kept.name_any() == extra.name_any()) {
+            remove(&api, &extra).await?;
         }
     }
     Ok(())
+}
+
+/// Deletes exactly what was listed. What has been made again under the name since, or has lost our mark, is another matter:
+/// the change wakes the next pass, which looks at it afresh.
+async fn remove<K>(api: &Api<K>, listed: &PartialObjectMeta<K>) -> Result<(), Error>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let (kind, name) = (K::kind(&()), listed.name_any());
+    let as_listed = DeleteParams::default().preconditions(Preconditions {
+        uid: listed.uid(),
+        resource_version: listed.resource_version(),
+    });
+    match api.delete(&name, &as_listed).await {
+        Ok(_) => {
+            tracing::info!(object.ref = %format!("{kind}/{name}"), "an earlier webhook configuration was removed");
+            Ok(())
+        }
+        Err(source) if runtime::report::is_not_found(&source) || runtime::report::is_conflict(&source) => Ok(()),
+        Err(source) => Err(Error::Write {
+            kind: kind.into_owned(),
+            name,
+            source,
+        }),
+    }
 }
 
 /// A tick for every change of an object with our mark, whoever made it.
@@ -450,5 +523,40 @@ mod tests {
         // Equal: nothing to write. Nothing wanted: nothing is taken away.
         assert_eq!(owners(&live, one(&role)), live);
         assert_eq!(owners(&live, &[]), live);
+    }
+
+    #[tokio::test]
+    async fn only_what_was_listed_is_removed() {
+        let client = testbed::ApiServer::shared().await.client().await;
+        let api = Api::<ValidatingWebhookConfiguration>::all(client);
+        let name = testbed::unique("earlier");
+        let create = async || {
+            let mut object = ValidatingWebhookConfiguration::default();
+            object.metadata.name = Some(name.clone());
+            api.create(&PostParams::default(), &object).await.expect("created")
+        };
+        let listed = async || api.get_metadata(&name).await.expect("there");
+
+        // Somebody deletes it and makes it again between our list and our delete.
+        create().await;
+        let earlier = listed().await;
+        api.delete(&name, &DeleteParams::default()).await.expect("deleted");
+        let again = create().await;
+        remove(&api, &earlier).await.expect("left alone");
+        assert_eq!(listed().await.uid(), again.uid());
+
+        // Somebody changes it: perhaps our mark is what they took away.
+        let before = listed().await;
+        let patch = serde_json::json!({"metadata": {"labels": {"mine": "now"}}});
+        let params = kube::api::PatchParams::default();
+        api.patch(&name, &params, &kube::api::Patch::Merge(patch))
+            .await
+            .expect("patched");
+        remove(&api, &before).await.expect("left alone");
+
+        remove(&api, &listed().await).await.expect("removed");
+        assert!(api.get_metadata_opt(&name).await.expect("an answer").is_none());
+        // Nothing to do twice.
+        remove(&api, &before).await.expect("gone already");
     }
 }

@@ -8,12 +8,18 @@
 
 pub mod configurations;
 pub mod decide;
+mod events;
 pub mod facts;
 mod follow;
+mod hostnames;
 pub mod keeper;
+pub mod labelling;
+mod live_classes;
 pub mod metrics;
+pub mod node_ports;
 mod patch;
 pub mod policies;
+mod reachable;
 pub mod reservations;
 pub mod review;
 pub mod router;
@@ -151,9 +157,9 @@ impl Webhooks {
             return Err(NotReady::Certificate);
         };
         match self.publication.borrow().as_ref() {
-            None => Err(NotReady::Configurations),
             Some(published) if !material.chains_to(&published.bundle) => Err(NotReady::Trust),
-            Some(_) => Ok(()),
+            // Nothing is published until the Service has a replica that is ready.
+            None | Some(_) => Ok(()),
         }
     }
 }
@@ -165,14 +171,12 @@ pub enum NotReady {
     Lists,
     #[error("the serving certificate")]
     Certificate,
-    #[error("webhook configurations that are in place and agree in the authorities they trust")]
-    Configurations,
     #[error("webhook configurations that trust the serving certificate")]
     Trust,
 }
 
 impl NotReady {
-    pub const ALL: [Self; 4] = [Self::Lists, Self::Certificate, Self::Configurations, Self::Trust];
+    pub const ALL: [Self; 3] = [Self::Lists, Self::Certificate, Self::Trust];
 }
 
 /// Follows the CapsuleConfiguration and the certificate, and says what follows from them.

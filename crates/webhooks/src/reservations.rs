@@ -12,8 +12,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Longer than any create that succeeds takes from admission to the watch.
-const EXPIRY: Duration = Duration::from_secs(10);
+/// Longer than any create that succeeds takes from admission to the watch: API servers give a request up after a minute
+/// (`--request-timeout`), and a busy one may need most of it.
+const EXPIRY: Duration = Duration::from_secs(70);
 
 /// Places taken, by tenant.
 #[derive(Debug, Default)]
@@ -23,23 +24,29 @@ pub struct Reservations {
 }
 
 impl Reservations {
-    /// Asks `decide` with the number of places of this tenant that are taken by namespaces other than `namespace` and
-    /// unknown to `is_known`; takes a place for `namespace` if it says yes and this is not a dry run. Requests for one
-    /// place wait for each other here, for the microseconds of a decision.
+    /// Asks `decide` with the names of namespaces, other than `namespace`, that have places of this tenant and that the watch
+    /// has not shown, as `is_seen` says; takes a place for `namespace` if it says yes and this is not a dry run. Requests
+    /// for one place wait for each other here, for the microseconds of a decision.
+    ///
+    /// Only the watch ends a reservation. What one request counted live says nothing to another that counts by the watch.
     pub fn admit<T>(
         &self,
         tenant_uid: &str,
         namespace: &str,
         dry_run: bool,
         now: Instant,
-        is_known: impl Fn(&str) -> bool,
-        decide: impl FnOnce(usize) -> (bool, T),
+        is_seen: impl Fn(&str) -> bool,
+        decide: impl FnOnce(&[&str]) -> (bool, T),
     ) -> T {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let of_tenant = taken.entry(tenant_uid.to_owned()).or_default();
-        of_tenant.retain(|name, until| *until > now && !is_known(name));
-        let others = of_tenant.keys().filter(|name| *name != namespace).count();
-        let (allowed, result) = decide(others);
+        of_tenant.retain(|name, until| *until > now && !is_seen(name));
+        let others: Vec<&str> = of_tenant
+            .keys()
+            .map(String::as_str)
+            .filter(|name| *name != namespace)
+            .collect();
+        let (allowed, result) = decide(&others);
         if allowed && !dry_run {
             of_tenant.insert(namespace.to_owned(), now + EXPIRY);
         }
@@ -54,15 +61,28 @@ impl Reservations {
 mod tests {
     use super::*;
 
-    fn take(reservations: &Reservations, name: &str, now: Instant, known: &[&str], quota: usize) -> bool {
+    /// By the watch alone.
+    fn take(reservations: &Reservations, name: &str, now: Instant, seen: &[&str], quota: usize) -> bool {
+        take_counted(reservations, name, now, (seen, &[]), quota)
+    }
+
+    /// By what the watch has shown and what was counted live.
+    fn take_counted(
+        reservations: &Reservations,
+        name: &str,
+        now: Instant,
+        (seen, counted): (&[&str], &[&str]),
+        quota: usize,
+    ) -> bool {
         reservations.admit(
             "uid",
             name,
             false,
             now,
-            |n| known.contains(&n),
+            |n| seen.contains(&n),
             |others| {
-                let allowed = known.len() + others < quota;
+                let reserved = others.iter().filter(|name| !counted.contains(name)).count();
+                let allowed = seen.len().max(counted.len()) + reserved < quota;
                 (allowed, allowed)
             },
         )
@@ -103,8 +123,20 @@ mod tests {
         let reservations = Reservations::default();
         let now = Instant::now();
         assert!(take(&reservations, "a", now, &[], 1));
-        assert!(!take(&reservations, "b", now + Duration::from_secs(9), &[], 1));
-        assert!(take(&reservations, "b", now + Duration::from_secs(11), &[], 1));
+        assert!(!take(&reservations, "b", now + Duration::from_secs(60), &[], 1));
+        assert!(take(&reservations, "b", now + Duration::from_secs(71), &[], 1));
+    }
+
+    #[test]
+    fn a_live_count_frees_no_place_for_those_who_count_by_a_watch_that_is_behind() {
+        let reservations = Reservations::default();
+        let now = Instant::now();
+        assert!(take(&reservations, "a", now, &[], 2));
+        assert!(take(&reservations, "b", now, &[], 2));
+        let counted: (&[&str], &[&str]) = (&["a"], &["a", "b"]);
+        assert!(!take_counted(&reservations, "c", now, counted, 2));
+        assert!(!take(&reservations, "d", now, &["a"], 2));
+        assert!(take_counted(&reservations, "d", now, counted, 3));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::decide::{Question, Verdict};
 use crate::facts;
 use crate::metrics::{Metrics, Outcome};
 use crate::review::{self, Answer, Malformed, Operation, Request};
-use crate::rule::Rule;
+use crate::rule::{Component, Rule};
 use crate::view::Source;
 
 /// All rules by path, and where they look things up.
@@ -104,6 +104,12 @@ impl Router {
                     reason = %denial.reason,
                     "request was denied"
                 );
+                if rule.component == Component::NamespaceTenants {
+                    let tenant = view.known.tenant_of(request.namespace.as_deref().unwrap_or_default());
+                    let tenant = tenant.ok().flatten();
+                    let tenant = tenant.as_ref().map(|tenant| tenant.name.as_str());
+                    self.source.events.refused(&request, &denial, tenant);
+                }
                 (Outcome::Denied, Answer::deny(request.uid, &denial))
             }
         };

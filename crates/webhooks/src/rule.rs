@@ -4,10 +4,13 @@
 //! ([`crate::router`]) and the test that no row is forgotten are made from it, so a hook that is registered but not
 //! answered, or answered but not registered, cannot exist.
 
+use api::capsule::v1beta2::CapsuleConfigurationSpec;
+
 use crate::decide::Decide;
 use crate::review::{Operation, Request};
 
 /// One webhook.
+#[derive(Clone, Copy)]
 pub struct Rule {
     /// Full name in the webhook configuration.
     pub name: &'static str,
@@ -22,6 +25,8 @@ pub struct Rule {
     pub objects: &'static [Requirement],
     /// All must hold, evaluated inside the API server.
     pub conditions: &'static [Condition],
+    /// Whether it is registered, by the configuration in force.
+    pub wanted: fn(&CapsuleConfigurationSpec) -> bool,
     pub failure: Failure,
     pub side_effects: SideEffects,
     /// Facts to collect before the decision, which itself reads nothing.
@@ -143,6 +148,12 @@ pub enum Need {
     NamespaceCount,
     /// The volume that a claim names.
     NamedVolume,
+    /// The class that a Gateway names.
+    GatewayClass,
+    /// The classes that a claim of devices asks for.
+    DeviceClasses,
+    /// That all Ingresses are known, where the tenant's hostnames are to be unique.
+    Hostnames,
     /// The Secrets of the control plane in question, and the node ports that are taken.
     SurroundingsOfControlPlane,
 }

@@ -336,6 +336,7 @@ mod tests {
             namespaces: &[],
             objects: &[],
             conditions: &[],
+            wanted: |_| true,
             failure: Failure::Closed,
             side_effects: SideEffects::None,
             needs: &[],

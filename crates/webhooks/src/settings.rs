@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::configurations::{self, Endpoint, Placement};
 use crate::keeper::Desired;
+use crate::labelling;
 use crate::policies::{self, Administrators};
 use crate::rule::{Component, Rule};
 use crate::tls::Place;
@@ -49,6 +50,11 @@ pub fn desired(
     bundle: &str,
 ) -> Desired {
     let ourselves = identity.user_name();
+    let spec = configuration
+        .map(|configuration| configuration.spec.clone())
+        .unwrap_or_default();
+    let rules: Vec<Rule> = rules.iter().filter(|rule| (rule.wanted)(&spec)).copied().collect();
+    let rules = rules.as_slice();
     let owner = match &identity.owner_cluster_role {
         // Its UID is read when the objects are written.
         Some(_) => None,
@@ -99,6 +105,7 @@ pub fn desired(
             .push(configurations::validating(rules, component, &ourselves, &placement));
         let administrators = administrators(configuration);
         desired.policies = policies::policies(&ourselves, &administrators, owner.as_ref());
+        desired.labelling = Some(labelling::policy(&ourselves, owner.as_ref()));
     }
     if identity.components.contains(&Component::ControlPlanes) {
         let component = Component::ControlPlanes;
@@ -361,6 +368,19 @@ mod tests {
         ] {
             assert!(sans.contains(&name.to_owned()), "{name} is missing in {sans:?}");
         }
+    }
+
+    #[test]
+    fn the_hook_for_nodes_is_there_when_the_configuration_limits_them() {
+        let hooks = |configuration: Option<&CapsuleConfiguration>| {
+            let wanted = desired(RULES, &identity(), configuration, "PEM");
+            let hooks = wanted.validating[0].webhooks.clone().expect("hooks");
+            hooks.iter().filter(|hook| hook.name.starts_with("nodes.")).count()
+        };
+        assert_eq!(hooks(None), 0);
+        assert_eq!(hooks(Some(&configuration(&json!({})))), 0);
+        let limits = json!({"nodeMetadata": {"forbiddenLabels": {"denied": ["zone"]}}});
+        assert_eq!(hooks(Some(&configuration(&limits))), 1);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, PostParams};
-use kube::runtime::watcher;
+use kube::runtime::{WatchStreamExt as _, watcher};
 use runtime::Shutdown;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -164,7 +164,9 @@ impl Keeper {
             };
             let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &place.namespace);
             // Two replicas that start together create once; the other reads what is there.
-            let mut secret_watch = watcher::watch_object(secrets.clone(), &place.secret).boxed();
+            let secret_watch = watcher::watch_object(secrets.clone(), &place.secret);
+            // Its failures are ticks as well, so they have to become rare while the API server is away.
+            let mut secret_watch = secret_watch.default_backoff().boxed();
             loop {
                 // What was just published may be used once API servers have had time to see it.
                 let settling = self.published.borrow_and_update().as_ref().and_then(|published| {

@@ -6,11 +6,12 @@
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use api::capsule::names;
-use api::capsule::v1beta2::{CapsuleConfiguration, CapsuleConfigurationSpec, Tenant, UserKind, UserSpec};
+use api::capsule::v1beta2::{CapsuleConfiguration, Tenant};
 use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::networking::v1::IngressClass;
+use k8s_openapi::api::node::v1::RuntimeClass;
+use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::Client;
 use runtime::Shared;
@@ -19,7 +20,10 @@ use tenancy::control_plane::deputy::Trust;
 use tenancy::index::{self, Index};
 use tenancy::settings::Settings;
 
+use crate::events::Events;
 use crate::follow::Follower;
+use crate::hostnames::Hostnames;
+use crate::node_ports::NodePorts;
 use crate::reservations::Reservations;
 use crate::settings::Identity;
 
@@ -33,6 +37,8 @@ pub struct NamespaceTenants {
     pub configuration_name: String,
     pub storage_classes: Shared<StorageClass>,
     pub ingress_classes: Shared<IngressClass>,
+    pub priority_classes: Shared<PriorityClass>,
+    pub runtime_classes: Shared<RuntimeClass>,
 }
 
 /// What the rules of hosted control planes read.
@@ -40,6 +46,8 @@ pub struct NamespaceTenants {
 pub struct ControlPlanes {
     pub control_planes: Shared<TenantControlPlane>,
     pub data_stores: Shared<DataStore>,
+    /// Ports of the nodes that Services have.
+    pub node_ports: NodePorts,
     /// The DataStore of control planes that name none.
     pub default_data_store: Option<String>,
     /// Ports that the admin cluster's API servers give to Services on nodes.
@@ -56,6 +64,8 @@ pub struct Source {
     pub(crate) control_planes: Option<Arc<ControlPlanes>>,
     pub(crate) follower: Follower,
     pub(crate) reservations: Arc<Reservations>,
+    pub(crate) hostnames: Hostnames,
+    pub(crate) events: Events,
     /// Namespace and name of our service account.
     ourselves: Arc<(String, String)>,
     /// What was made of the CapsuleConfiguration last.
@@ -78,6 +88,8 @@ impl Source {
             control_planes: None,
             follower: Follower::default(),
             reservations: Arc::default(),
+            hostnames: Hostnames::default(),
+            events: Events::default(),
             ourselves: Arc::default(),
             settings: Arc::default(),
         }
@@ -99,6 +111,8 @@ impl Source {
             control_planes: control_planes.map(Arc::new),
             follower,
             reservations: Arc::default(),
+            hostnames: Hostnames::default(),
+            events: Events::start(client.clone()),
             ourselves: Arc::new((identity.namespace.clone(), identity.service_account.clone())),
             settings: Arc::default(),
         }
@@ -112,10 +126,13 @@ impl Source {
             watches.configurations.ready().await;
             watches.storage_classes.ready().await;
             watches.ingress_classes.ready().await;
+            watches.priority_classes.ready().await;
+            watches.runtime_classes.ready().await;
         }
         if let Some(watches) = &self.control_planes {
             watches.control_planes.ready().await;
             watches.data_stores.ready().await;
+            watches.node_ports.ready().await;
         }
     }
 
@@ -127,10 +144,11 @@ impl Source {
                 && watches.configurations.is_ready()
                 && watches.storage_classes.is_ready()
                 && watches.ingress_classes.is_ready()
-        }) && self
-            .control_planes
-            .as_ref()
-            .is_none_or(|watches| watches.control_planes.is_ready() && watches.data_stores.is_ready())
+                && watches.priority_classes.is_ready()
+                && watches.runtime_classes.is_ready()
+        }) && self.control_planes.as_ref().is_none_or(|watches| {
+            watches.control_planes.is_ready() && watches.data_stores.is_ready() && watches.node_ports.is_ready()
+        })
     }
 
     /// What is known now; `None` before the watches have their first lists.
@@ -166,33 +184,13 @@ impl Source {
             return known.settings.clone();
         }
         let (namespace, service_account) = (&self.ourselves.0, &self.ourselves.1);
-        let settings = Arc::new(match &configuration {
-            Some(configuration) => Settings::new(Some(configuration), namespace, service_account),
-            None => Settings::new(Some(&default_configuration()), namespace, service_account),
-        });
+        let settings = Arc::new(Settings::new(configuration.as_deref(), namespace, service_account));
         *compiled = Some(Compiled {
             configuration,
             settings: settings.clone(),
         });
         settings
     }
-}
-
-/// What holds while there is no CapsuleConfiguration: what the operator would write into one.
-fn default_configuration() -> CapsuleConfiguration {
-    let users = vec![UserSpec {
-        kind: UserKind::Group,
-        name: names::DEFAULT_USER_GROUP.to_owned(),
-    }];
-    let mut configuration = CapsuleConfiguration::new(
-        names::DEFAULT_CONFIGURATION,
-        CapsuleConfigurationSpec {
-            users: users.clone(),
-            ..CapsuleConfigurationSpec::default()
-        },
-    );
-    configuration.status.get_or_insert_default().users = users;
-    configuration
 }
 
 /// What one decision sees.
@@ -218,6 +216,22 @@ impl View {
             .namespace_tenants
             .as_ref()
             .map(|watches| watches.ingress_classes.store().state())
+            .unwrap_or_default()
+    }
+
+    pub fn priority_classes(&self) -> Vec<Arc<PriorityClass>> {
+        self.source
+            .namespace_tenants
+            .as_ref()
+            .map(|watches| watches.priority_classes.store().state())
+            .unwrap_or_default()
+    }
+
+    pub fn runtime_classes(&self) -> Vec<Arc<RuntimeClass>> {
+        self.source
+            .namespace_tenants
+            .as_ref()
+            .map(|watches| watches.runtime_classes.store().state())
             .unwrap_or_default()
     }
 
@@ -257,6 +271,11 @@ impl View {
             .as_ref()
             .map(|watches| watches.trust.clone())
             .unwrap_or_default()
+    }
+
+    /// Which Ingress has which hostname.
+    pub(crate) fn hostnames(&self) -> &Hostnames {
+        &self.source.hostnames
     }
 
     /// Places in quotas that are taken and not visible yet.

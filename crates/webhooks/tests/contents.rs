@@ -11,76 +11,18 @@
 
 mod support;
 
-use api::capsule::v1beta2::Tenant;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolume, PersistentVolumeClaim, ServiceAccount};
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt as _};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use support::hijack::refusal;
 use support::served::{TENANTS, configure, served};
+use support::stage::stage;
 use support::until;
 use testbed::unique;
-
-struct Stage {
-    masters: Client,
-    owner: Client,
-    tenant: String,
-    namespace: String,
-}
-
-/// A tenant with an owner and a namespace.
-async fn stage(more: Value) -> Stage {
-    let server = served().await.server;
-    let masters = server.client().await;
-    let (tenant, owner) = (unique("oil"), unique("alice"));
-    let mut object = json!({
-        "apiVersion": "capsule.clastix.io/v1beta2", "kind": "Tenant", "metadata": {"name": tenant},
-        "spec": {"owners": [{"kind": "User", "name": owner}]}});
-    json_patch::merge(&mut object["spec"], &more);
-    let object: Tenant = serde_json::from_value(object).unwrap();
-    Api::all(masters.clone())
-        .create(&PostParams::default(), &object)
-        .await
-        .unwrap();
-    let owner = server.client_for(&owner, &TENANTS).await;
-    let namespace = format!("{tenant}-web");
-    let wanted: Namespace = serde_json::from_value(json!({"metadata": {"name": namespace}})).unwrap();
-    until("the namespace", async || {
-        Api::all(owner.clone())
-            .create(&PostParams::default(), &wanted)
-            .await
-            .ok()
-    })
-    .await;
-    Stage {
-        masters,
-        owner,
-        tenant,
-        namespace,
-    }
-}
-
-impl Stage {
-    /// Creates an object in the namespace at once, as a script would: nothing waits for a watch.
-    async fn create<K>(&self, client: &Client, object: Value) -> Result<K, kube::Error>
-    where
-        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
-            + Clone
-            + std::fmt::Debug
-            + Serialize
-            + DeserializeOwned,
-    {
-        let object: K = serde_json::from_value(object).unwrap();
-        Api::namespaced(client.clone(), &self.namespace)
-            .create(&PostParams::default(), &object)
-            .await
-    }
-}
 
 fn claim(class: Option<&str>) -> Value {
     json!({"metadata": {"name": unique("claim")}, "spec": {

@@ -11,8 +11,9 @@
 mod support;
 
 use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
-use kube::Client;
-use kube::api::{Api, PostParams};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Service};
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
 use support::hijack::refusal;
 use support::served::served;
@@ -34,8 +35,17 @@ async fn data_store(client: &Client, endpoint: &str) -> Result<DataStore, kube::
 }
 
 async fn control_plane(client: &Client, store: &str, more: Value) -> Result<TenantControlPlane, kube::Error> {
+    named_control_plane(client, &unique("cp"), store, more).await
+}
+
+async fn named_control_plane(
+    client: &Client,
+    name: &str,
+    store: &str,
+    more: Value,
+) -> Result<TenantControlPlane, kube::Error> {
     let mut object = json!({
-        "apiVersion": "kamaji.clastix.io/v1alpha1", "kind": "TenantControlPlane", "metadata": {"name": unique("cp")},
+        "apiVersion": "kamaji.clastix.io/v1alpha1", "kind": "TenantControlPlane", "metadata": {"name": name},
         "spec": {
             "dataStore": store,
             "controlPlane": {"deployment": {"replicas": 1}, "service": {"serviceType": "ClusterIP"}},
@@ -80,4 +90,87 @@ async fn a_store_that_could_not_be_called_is_refused() {
     assert_eq!(code, 403);
     assert!(message.contains("spec.endpoints[0]"), "{message}");
     data_store(&client, "etcd:2379").await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_another_ones_in_the_namespace_or_on_the_nodes_is_refused_until_it_is_given() {
+    let client = served().await.server.client().await;
+    let store = data_store(&client, "etcd-0.volumes:2379")
+        .await
+        .unwrap()
+        .metadata
+        .name
+        .unwrap();
+    let with = |deployment: Value| json!({"controlPlane": {"deployment": deployment}});
+    let name = unique("cp");
+    let volume = with(json!({"additionalVolumes": [{"name": "data", "persistentVolumeClaim": {"claimName": name}}]}));
+    let (code, message) = refusal(named_control_plane(&client, &name, &store, volume.clone()).await);
+    assert_eq!(code, 403);
+    assert!(
+        message.contains(&format!(
+            "the PersistentVolumeClaim {name:?} is not labelled kamaji.clastix.io/name={name}"
+        )),
+        "{message}"
+    );
+    let claim = json!({"metadata": {"name": name, "labels": {"kamaji.clastix.io/name": name}},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
+    Api::<PersistentVolumeClaim>::namespaced(client.clone(), "default")
+        .create(&PostParams::default(), &serde_json::from_value(claim).unwrap())
+        .await
+        .unwrap();
+    named_control_plane(&client, &name, &store, volume).await.unwrap();
+
+    let (_, message) = refusal(
+        control_plane(
+            &client,
+            &store,
+            with(json!({"extraArgs": {"scheduler": ["--config=/x"]}})),
+        )
+        .await,
+    );
+    assert!(message.contains("extraArgs.scheduler[0]: --config"), "{message}");
+
+    // A port of the nodes, once the watch has seen who has it.
+    let service = json!({"metadata": {"name": unique("front")}, "spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": 31555}]}});
+    Api::<Service>::namespaced(client.clone(), "default")
+        .create(&PostParams::default(), &serde_json::from_value(service).unwrap())
+        .await
+        .unwrap();
+    let wants = |port: i32| json!({"controlPlane": {"service": {"serviceType": "NodePort"}}, "networkProfile": {"address": "192.0.2.1", "port": port}});
+    support::until("the port is known to be taken", async || {
+        let refused = control_plane(&client, &store, wants(31555)).await.err()?;
+        assert!(refused.to_string().contains("31555 is taken on the nodes"), "{refused}");
+        Some(())
+    })
+    .await;
+    control_plane(&client, &store, wants(31556)).await.unwrap();
+}
+
+#[tokio::test]
+async fn names_in_the_store_are_settled_once_they_are_on_record() {
+    let client = served().await.server.client().await;
+    let store = data_store(&client, "etcd-0.settled:2379")
+        .await
+        .unwrap()
+        .metadata
+        .name
+        .unwrap();
+    let made = control_plane(&client, &store, json!({})).await.unwrap();
+    let (name, uid) = (made.name_any(), made.uid().unwrap());
+    let api = Api::<TenantControlPlane>::namespaced(client.clone(), "default");
+    let status = json!({"status": {"storage": {"dataStoreName": store, "setup": {"schema": uid, "user": uid}}}});
+    api.patch_status(&name, &PatchParams::default(), &Patch::Merge(status))
+        .await
+        .unwrap();
+    let ask = async |schema: &str| {
+        let changes = json!({"spec": {"dataStoreSchema": schema}});
+        api.patch(&name, &PatchParams::default(), &Patch::Merge(changes)).await
+    };
+    let (code, message) = refusal(ask("late").await);
+    assert_eq!(code, 403);
+    assert!(
+        message.contains("\"late\" comes too late") && message.contains(&uid),
+        "{message}"
+    );
+    ask(&uid).await.unwrap();
 }

@@ -32,8 +32,25 @@ async fn user(name: &str) -> Client {
     served().await.server.client_for(name, &TENANTS).await
 }
 
-/// A tenant with one owner, written by a cluster administrator.
+/// A tenant with one owner, written by a cluster administrator, that admission has seen: its owner gets namespaces.
 async fn tenant(name: &str, owner: &str, more: Value) -> Tenant {
+    let made = unseen_tenant(name, owner, more).await;
+    let probe: Namespace = serde_json::from_value(json!({"metadata": {"name": format!("{name}-probe")}})).unwrap();
+    let dry_run = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    let api = Api::all(user(owner).await);
+    until("admission knows the tenant", async || {
+        let given = api.create(&dry_run, &probe).await.ok()?;
+        (given.labels().get(LABEL).map(String::as_str) == Some(name)).then_some(())
+    })
+    .await;
+    made
+}
+
+/// The same, a moment old.
+async fn unseen_tenant(name: &str, owner: &str, more: Value) -> Tenant {
     let mut object = json!({
         "apiVersion": "capsule.clastix.io/v1beta2", "kind": "Tenant", "metadata": {"name": name},
         "spec": {"owners": [{"kind": "User", "name": owner}]}});
@@ -69,7 +86,7 @@ fn reference(name: &str, uid: &str) -> OwnerReference {
 async fn an_owner_gets_namespaces_of_a_tenant_that_is_a_moment_old() {
     let (oil, owner) = (unique("oil"), unique("alice"));
     let alice = user(&owner).await;
-    let made = tenant(&oil, &owner, json!({})).await;
+    let made = unseen_tenant(&oil, &owner, json!({})).await;
     let namespace = create(&alice, &format!("{oil}-web")).await.unwrap();
     assert_eq!(namespace.labels()[LABEL], oil);
     assert_eq!(namespace.owner_references(), [reference(&oil, &made.uid().unwrap())]);

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 
 use api::capsule::v1beta2::CapsuleConfiguration;
 use k8s_openapi::api::admissionregistration::v1::{
-    MutatingWebhookConfiguration, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
-    ValidatingWebhookConfiguration,
+    MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, MutatingWebhookConfiguration, ValidatingAdmissionPolicy,
+    ValidatingAdmissionPolicyBinding, ValidatingWebhookConfiguration,
 };
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
@@ -34,11 +34,14 @@ async fn hooks_and_policies_go_with_the_role_and_not_with_the_configuration() {
     configure(&client, json!({})).await;
     let configurations = Api::<CapsuleConfiguration>::all(client.clone());
     let configuration = configurations.get("default").await.unwrap();
+    // Hooks are registered where somebody listens; nobody is asked here.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
     let wanted = |owner: Option<&str>| {
         let identity = Identity {
             namespace: "cotenant-system".to_owned(),
             service_account: "cotenant".to_owned(),
-            endpoint: Endpoint::Url("https://127.0.0.1:1".to_owned()),
+            endpoint: Endpoint::Url(format!("https://{address}")),
             tls_secret: "capsule-tls".to_owned(),
             owner_cluster_role: owner.map(str::to_owned),
             components: BTreeSet::from([Component::NamespaceTenants, Component::ControlPlanes]),
@@ -61,6 +64,8 @@ async fn hooks_and_policies_go_with_the_role_and_not_with_the_configuration() {
             "cotenant-managed-objects (policy)",
             "cotenant-namespace-ownership (binding)",
             "cotenant-namespace-ownership (policy)",
+            "cotenant-tenant-labels (binding)",
+            "cotenant-tenant-labels (policy)",
             "kamaji-mutating-webhook-configuration (mutating)",
             "kamaji-validating-webhook-configuration (validating)",
         ]
@@ -110,5 +115,7 @@ async fn owners(client: &Client) -> BTreeSet<String> {
     of::<ValidatingWebhookConfiguration>(client, "validating", &mut found).await;
     of::<ValidatingAdmissionPolicy>(client, "policy", &mut found).await;
     of::<ValidatingAdmissionPolicyBinding>(client, "binding", &mut found).await;
+    of::<MutatingAdmissionPolicy>(client, "policy", &mut found).await;
+    of::<MutatingAdmissionPolicyBinding>(client, "binding", &mut found).await;
     found
 }

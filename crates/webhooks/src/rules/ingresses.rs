@@ -1,12 +1,14 @@
 //! Ingresses: class and hostnames.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use api::capsule::names;
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::ResourceExt as _;
-use tenancy::denial::Decision;
-use tenancy::ingress;
+use tenancy::denial::{Decision, Denial};
+use tenancy::index::KnownTenant;
+use tenancy::{hostname_collision, ingress};
 
 use crate::decide::Input;
 
@@ -44,5 +46,22 @@ pub fn validate(input: &Input<'_, Ingress>) -> Decision<Ingress> {
     };
     let classes = input.view.ingress_classes();
     let labels: HashMap<_, _> = classes.iter().map(|class| (class.name_any(), class.labels())).collect();
-    ingress::validate(&tenant, wanted, |name| labels.get(name).copied()).into()
+    ingress::validate(&tenant, wanted, |name| labels.get(name).copied())
+        // Last: what it lets pass is remembered.
+        .and_then(|()| admit_hostnames(input, &tenant, wanted))
+        .into()
+}
+
+/// Refuses hostnames that are taken, where the tenant wants its own to be unique.
+fn admit_hostnames(input: &Input<'_, Ingress>, tenant: &KnownTenant, wanted: &Ingress) -> Result<(), Denial> {
+    let request = hostname_collision::Request {
+        tenant,
+        view: &input.view.known,
+        namespace: input.request.namespace.as_deref().unwrap_or_default(),
+        ingress: wanted,
+        old: input.old,
+        is_dry_run: input.request.dry_run == Some(true),
+        now: Instant::now(),
+    };
+    input.view.hostnames().register().admit(&request)
 }

@@ -3,17 +3,27 @@
 //! A new rule is a file here and a row below; nothing else names it. Names and paths are those that the peers
 //! registered, so that people's exceptions, dashboards and error patterns go on fitting.
 //!
-//! Rows are few on purpose. A pod create meets none of them, and the catch-all rows of the peer are replaced: controller-managed
-//! objects are guarded by policy ([`crate::policies`]), cordoning is reached in cordoned namespaces only.
+//! Rows are few on purpose. A pod create meets one only where its tenant asks something of pods: such namespaces carry a label
+//! that the two rows select. The catch-all rows of the peer are replaced: controller-managed objects are guarded by
+//! policy ([`crate::policies`]), objects of tenants are labelled by policy ([`crate::labelling`]), limits in
+//! annotations are kept by Kubernetes' own quotas (`tenancy::object_quotas`), cordoning is reached in cordoned
+//! namespaces only.
 
 pub mod capsule_configurations;
 pub mod control_planes;
 pub mod cordoning;
+pub mod devices;
+pub mod gateways;
 pub mod ingresses;
 pub mod namespaces;
+pub mod nodes;
 pub mod persistent_volume_claims;
+pub mod pods;
 pub mod service_accounts;
+pub mod services;
 pub mod tenants;
+
+use tenancy::pods::{DEFAULTS_LABEL, VALIDATION_LABEL};
 
 use crate::decide::typed;
 use crate::review::Operation::{self, Create, Delete, Update};
@@ -36,6 +46,7 @@ const ROW: Rule = Rule {
     namespaces: &[],
     objects: &[],
     conditions: &[],
+    wanted: |_| true,
     failure: Failure::Closed,
     side_effects: SideEffects::None,
     needs: &[],
@@ -224,7 +235,113 @@ pub static RULES: &[Rule] = &[
         path: "/ingresses/validating",
         targets: &[INGRESSES],
         namespaces: IN_A_TENANT,
+        // A hostname is taken for a moment.
+        side_effects: SideEffects::NoneOnDryRun,
+        needs: &[Need::Hostnames],
         decide: |question| typed(question, ingresses::validate),
+        ..ROW
+    },
+    Rule {
+        name: "pod.mutating.projectcapsule.dev",
+        path: "/defaults",
+        phase: Phase::Mutating,
+        targets: &[Target {
+            groups: &[""],
+            versions: &["v1"],
+            resources: &["pods"],
+            operations: CREATE,
+            scope: Scope::Namespaced,
+        }],
+        namespaces: &[IN_A_TENANT[0], Requirement::In(DEFAULTS_LABEL, &["true"])],
+        decide: |question| typed(question, pods::default_classes),
+        ..ROW
+    },
+    Rule {
+        name: "pods.validating.projectcapsule.dev",
+        path: "/pods/validating",
+        targets: &[Target {
+            groups: &[""],
+            versions: &["v1"],
+            resources: &["pods", "pods/ephemeralcontainers"],
+            operations: CREATE_UPDATE,
+            scope: Scope::Namespaced,
+        }],
+        namespaces: &[IN_A_TENANT[0], Requirement::In(VALIDATION_LABEL, &["true"])],
+        conditions: &[Condition::Expression {
+            name: "requires-changed-spec",
+            expression: "request.operation != \"UPDATE\" || object.spec != oldObject.spec",
+        }],
+        decide: |question| typed(question, pods::validate),
+        ..ROW
+    },
+    Rule {
+        name: "services.validating.projectcapsule.dev",
+        path: "/services/validating",
+        targets: &[Target {
+            groups: &[""],
+            versions: &["v1"],
+            resources: &["services"],
+            operations: CREATE_UPDATE,
+            scope: Scope::Namespaced,
+        }],
+        namespaces: IN_A_TENANT,
+        decide: |question| typed(question, services::validate),
+        ..ROW
+    },
+    Rule {
+        name: "gateway.mutating.projectcapsule.dev",
+        path: "/defaults",
+        phase: Phase::Mutating,
+        targets: &[GATEWAYS],
+        namespaces: IN_A_TENANT,
+        decide: |question| typed(question, gateways::default_class),
+        ..ROW
+    },
+    Rule {
+        name: "gateway.validating.projectcapsule.dev",
+        path: "/gateways/validating",
+        targets: &[GATEWAYS],
+        namespaces: IN_A_TENANT,
+        needs: &[Need::GatewayClass],
+        decide: |question| typed(question, gateways::validate),
+        ..ROW
+    },
+    Rule {
+        name: "devices.validating.projectcapsule.dev",
+        path: "/devices/validating",
+        targets: &[Target {
+            groups: &["resource.k8s.io"],
+            versions: &["v1", "v1beta2", "v1beta1"],
+            resources: &["resourceclaims", "resourceclaimtemplates"],
+            // What they ask for cannot be changed.
+            operations: CREATE,
+            scope: Scope::Namespaced,
+        }],
+        namespaces: IN_A_TENANT,
+        needs: &[Need::DeviceClasses],
+        decide: |question| typed(question, devices::validate),
+        ..ROW
+    },
+    Rule {
+        name: "nodes.validating.projectcapsule.dev",
+        path: "/nodes/validating",
+        targets: &[Target {
+            groups: &[""],
+            versions: &["v1"],
+            resources: &["nodes"],
+            operations: &[Update],
+            scope: Scope::Cluster,
+        }],
+        conditions: &[
+            Condition::NotTheClusterItself,
+            Condition::Expression {
+                name: "requires-changed-metadata",
+                expression: "object.metadata.?labels.orValue({}) != oldObject.metadata.?labels.orValue({}) || \
+                             object.metadata.?annotations.orValue({}) != oldObject.metadata.?annotations.orValue({})",
+            },
+        ],
+        wanted: tenancy::nodes::is_restrictive,
+        decide: |question| typed(question, nodes::validate),
         ..ROW
     },
     Rule {
@@ -299,6 +416,14 @@ const INGRESSES: Target = Target {
     scope: Scope::Namespaced,
 };
 
+const GATEWAYS: Target = Target {
+    groups: &["gateway.networking.k8s.io"],
+    versions: &["v1", "v1beta1"],
+    resources: &["gateways"],
+    operations: CREATE_UPDATE,
+    scope: Scope::Namespaced,
+};
+
 const TENANT_CONTROL_PLANES: Target = Target {
     groups: &["kamaji.clastix.io"],
     versions: &["v1alpha1"],
@@ -350,6 +475,9 @@ mod tests {
     const DATA_STORE: (&str, &str, &str, &str, &str) = ("kamaji.clastix.io", "v1alpha1", "datastores", "", "DataStore");
     const NAMESPACE: (&str, &str, &str, &str, &str) = ("", "v1", "namespaces", "", "Namespace");
     const CLAIM: (&str, &str, &str, &str, &str) = ("", "v1", "persistentvolumeclaims", "", "PersistentVolumeClaim");
+    const POD: (&str, &str, &str, &str, &str) = ("", "v1", "pods", "", "Pod");
+    const GATEWAY: (&str, &str, &str, &str, &str) = ("gateway.networking.k8s.io", "v1", "gateways", "", "Gateway");
+    const DEVICES: (&str, &str, &str, &str, &str) = ("resource.k8s.io", "v1", "resourceclaims", "", "ResourceClaim");
     const INGRESS: (&str, &str, &str, &str, &str) = ("networking.k8s.io", "v1", "ingresses", "", "Ingress");
 
     /// Asked without any watch: nothing is known but the request and the default configuration. What rules say with tenants
@@ -515,6 +643,69 @@ mod tests {
                 (true, ""),
             ),
             case(
+                "pod.mutating.projectcapsule.dev",
+                POD,
+                named(json!({"spec": {"containers": []}})),
+                (true, ""),
+            ),
+            case(
+                "pods.validating.projectcapsule.dev",
+                POD,
+                named(json!({"spec": {"containers": []}})),
+                (true, ""),
+            ),
+            case(
+                "pods.validating.projectcapsule.dev",
+                POD,
+                json!({"spec": []}),
+                (false, "failed to read"),
+            ),
+            Case {
+                operation: "UPDATE",
+                resource: ("", "v1", "pods", "ephemeralcontainers", "Pod"),
+                old: named(json!({"spec": {"containers": []}})),
+                ..case(
+                    "pods.validating.projectcapsule.dev",
+                    POD,
+                    named(json!({"spec": {"containers": []}})),
+                    (true, ""),
+                )
+            },
+            case(
+                "services.validating.projectcapsule.dev",
+                ("", "v1", "services", "", "Service"),
+                named(json!({"spec": {"type": "NodePort"}})),
+                (true, ""),
+            ),
+            case(
+                "gateway.mutating.projectcapsule.dev",
+                GATEWAY,
+                named(json!({"spec": {}})),
+                (true, ""),
+            ),
+            case(
+                "gateway.validating.projectcapsule.dev",
+                GATEWAY,
+                named(json!({"spec": {}})),
+                (true, ""),
+            ),
+            case(
+                "devices.validating.projectcapsule.dev",
+                DEVICES,
+                named(json!({"spec": {}})),
+                (true, ""),
+            ),
+            Case {
+                operation: "UPDATE",
+                old: named(json!({})),
+                ..case(
+                    "nodes.validating.projectcapsule.dev",
+                    ("", "v1", "nodes", "", "Node"),
+                    named(json!({"metadata": {"labels": {"a": "b"}}})),
+                    (true, ""),
+                )
+            },
+            case(
                 "serviceaccounts.validating.projectcapsule.dev",
                 ("", "v1", "serviceaccounts", "", "ServiceAccount"),
                 named(json!({})),
@@ -598,6 +789,13 @@ mod tests {
                 ),
                 ("ingress.mutating.projectcapsule.dev", "/defaults"),
                 ("ingress.validating.projectcapsule.dev", "/ingresses/validating"),
+                ("pod.mutating.projectcapsule.dev", "/defaults"),
+                ("pods.validating.projectcapsule.dev", "/pods/validating"),
+                ("services.validating.projectcapsule.dev", "/services/validating"),
+                ("gateway.mutating.projectcapsule.dev", "/defaults"),
+                ("gateway.validating.projectcapsule.dev", "/gateways/validating"),
+                ("devices.validating.projectcapsule.dev", "/devices/validating"),
+                ("nodes.validating.projectcapsule.dev", "/nodes/validating"),
                 (
                     "serviceaccounts.validating.projectcapsule.dev",
                     "/serviceaccounts/validating"
@@ -616,10 +814,11 @@ mod tests {
     }
 
     #[test]
-    fn no_rule_stands_before_pods_or_before_namespaces_of_nobody() {
+    fn no_rule_stands_before_pods_of_which_nothing_is_asked_or_before_namespaces_of_nobody() {
         for rule in RULES {
             for target in rule.targets {
-                assert!(!target.resources.contains(&"pods"), "{}", rule.name);
+                let is_asked_for = rule.namespaces.iter().any(|r| matches!(r, Requirement::In(_, _)));
+                assert!(!target.resources.contains(&"pods") || is_asked_for, "{}", rule.name);
                 let is_catch_all = target.resources.iter().any(|resource| resource.starts_with('*'));
                 let is_narrow = rule.namespaces.iter().any(|r| matches!(r, Requirement::In(_, _)));
                 assert!(
@@ -630,8 +829,9 @@ mod tests {
                 let is_ours = target.groups.iter().all(|group| group.ends_with("clastix.io"));
                 let is_in_tenants = !rule.namespaces.is_empty();
                 let is_about_namespaces = target.resources.contains(&"namespaces");
+                let is_opted_in = !(rule.wanted)(&api::capsule::v1beta2::CapsuleConfigurationSpec::default());
                 assert!(
-                    is_ours || is_in_tenants || is_about_namespaces,
+                    is_ours || is_in_tenants || is_about_namespaces || is_opted_in,
                     "{} would meet namespaces of nobody",
                     rule.name
                 );

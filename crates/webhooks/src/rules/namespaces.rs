@@ -33,12 +33,13 @@ pub fn validate(input: &Input<'_, Namespace>) -> Decision<Namespace> {
         .and_then(|object| object.metadata.name.as_deref())
         .unwrap_or_default();
     let is_dry_run = input.request.dry_run == Some(true);
-    let is_known = |name: &str| known.namespace(name).is_some() || input.facts.counted.contains(name);
+    let is_seen = |name: &str| known.namespace(name).is_some();
     input
         .view
         .reservations()
-        .admit(&tenant.uid, name, is_dry_run, Instant::now(), is_known, |reserved| {
-            let others = known.count_others(&tenant, name) + reserved;
+        .admit(&tenant.uid, name, is_dry_run, Instant::now(), is_seen, |reserved| {
+            let uncounted = reserved.iter().filter(|name| !input.facts.counted.contains(**name));
+            let others = known.count_others(&tenant, name) + uncounted.count();
             let view = known.clone().with_namespace_count(&tenant.uid, others);
             let decision = admission::validate(&Request { view: &view, ..request });
             (decision.denial().is_none(), decision)

@@ -5,12 +5,14 @@
 
 pub mod hijack;
 pub mod served;
+pub mod stage;
 
 use std::time::Duration;
 
-/// Looks again until it is so. The bound only keeps a broken test from hanging; nothing is measured.
+/// Looks again until it is so. The bound only keeps a broken test from hanging; nothing is measured. It is far beyond what
+/// a busy machine needs: a set-up that gives up is begun again by the next test, beside what the first one left running.
 pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let waited = tokio::time::timeout(Duration::from_secs(60), async {
+    let waited = tokio::time::timeout(Duration::from_secs(300), async {
         loop {
             if let Some(found) = look().await {
                 return found;

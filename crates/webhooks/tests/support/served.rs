@@ -9,7 +9,7 @@ use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::runtime::watcher;
 use kube::{Client, ResourceExt as _};
 use runtime::metrics::Registry;
@@ -19,6 +19,7 @@ use tenancy::control_plane::deputy::Trust;
 use testbed::ApiServer;
 use tokio::sync::OnceCell;
 use webhooks::configurations::Endpoint;
+use webhooks::node_ports::NodePorts;
 use webhooks::rule::Component;
 use webhooks::settings::Identity;
 use webhooks::view::{ControlPlanes, NamespaceTenants};
@@ -111,17 +112,17 @@ async fn start() -> Served {
         }
     })
     .await;
-    // Published is not yet known to the API server's own watch.
-    until("a call of the hook", async || {
-        let probe: Tenant = serde_json::from_value(json!({
-            "apiVersion": "capsule.clastix.io/v1beta2", "kind": "Tenant", "metadata": {"name": "probe"}, "spec": {}}))
-        .unwrap();
-        let params = kube::api::PostParams {
-            dry_run: true,
-            ..Default::default()
-        };
-        let made = Api::<Tenant>::all(client.clone()).create(&params, &probe).await.ok()?;
+    // Published is not yet known to the API server's own watches, and there is one for each of the two configurations.
+    until("a call of a mutating hook", async || {
+        let made = try_tenant(&client, "probe").await.ok()?;
         made.labels().contains_key("kubernetes.io/metadata.name").then_some(())
+    })
+    .await;
+    until("a refusal by a validating hook", async || {
+        match try_tenant(&client, "default").await {
+            Err(kube::Error::Api(status)) => status.message.contains("is reserved").then_some(()),
+            _ => None,
+        }
     })
     .await;
     Served {
@@ -129,6 +130,18 @@ async fn start() -> Served {
         webhooks,
         shutdown,
     }
+}
+
+/// The tenant as it would be; nothing is made.
+async fn try_tenant(client: &Client, name: &str) -> Result<Tenant, kube::Error> {
+    let tenant: Tenant = serde_json::from_value(json!({
+        "apiVersion": "capsule.clastix.io/v1beta2", "kind": "Tenant", "metadata": {"name": name}, "spec": {}}))
+    .unwrap();
+    let params = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    Api::all(client.clone()).create(&params, &tenant).await
 }
 
 fn context(client: Client, port: u16, shutdown: &Shutdown) -> Context {
@@ -150,10 +163,13 @@ fn context(client: Client, port: u16, shutdown: &Shutdown) -> Context {
             configuration_name: "default".to_owned(),
             storage_classes: Shared::start(Api::all(client.clone()), config(), |_| {}, shutdown),
             ingress_classes: Shared::start(Api::all(client.clone()), config(), |_| {}, shutdown),
+            priority_classes: Shared::start(Api::all(client.clone()), config(), |_| {}, shutdown),
+            runtime_classes: Shared::start(Api::all(client.clone()), config(), |_| {}, shutdown),
         }),
         control_planes: Some(ControlPlanes {
             control_planes: Shared::start(Api::all(client.clone()), config(), |_| {}, shutdown),
-            data_stores: Shared::start(Api::all(client), config(), |_| {}, shutdown),
+            data_stores: Shared::start(Api::all(client.clone()), config(), |_| {}, shutdown),
+            node_ports: NodePorts::of(&Shared::start(Api::all(client), config(), |_| {}, shutdown)),
             default_data_store: Some("default".to_owned()),
             node_port_range: 30000..=32767,
             trust: Trust::default(),

@@ -32,7 +32,7 @@ pub fn validate(input: &Input<'_, TenantControlPlane>) -> Decision<TenantControl
         default_data_store: input.view.default_data_store(),
         node_port_range: input.view.node_port_range(),
         node_ports: &input.facts.node_ports,
-        own_secrets: &input.facts.own_secrets,
+        own: &input.facts.own,
         trust: &trust,
     };
     let Verdict { denials, warnings } = match input.old {

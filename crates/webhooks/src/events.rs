@@ -1,0 +1,205 @@
+//! Events about what was refused, beside the object that it was about.
+//!
+//! An answer never waits for one: they go through a queue, and what does not fit into it, or cannot be written, is
+//! dropped. The author has the same sentence in the answer already; the Event is for whoever looks later, for example
+//! at a ReplicaSet whose pods do not come.
+
+use std::collections::BTreeMap;
+
+use api::capsule::names;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::Client;
+use kube::api::{Api, PostParams};
+use tenancy::denial::Denial;
+use tokio::sync::mpsc;
+
+use crate::review::Request;
+
+/// How many wait to be written.
+const QUEUE: usize = 1024;
+/// The API server's limit on `note`, in bytes.
+const NOTE_BYTES: usize = 1024;
+/// Where Events about objects in no namespace have to be.
+const DEFAULT_NAMESPACE: &str = "default";
+const CONTROLLER: &str = "controller.projectcapsule.dev";
+const INSTANCE: &str = "capsule-admission";
+const DENIED: &str = "ValidationDenied";
+const REQUEST_ANNOTATION: &str = "audit.projectcapsule.dev/request-uid";
+const USER_ANNOTATION: &str = "audit.projectcapsule.dev/username";
+
+/// Where Events are put. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Events {
+    /// `None`: nobody writes them.
+    queue: Option<mpsc::Sender<Event>>,
+}
+
+impl Events {
+    /// Begins to write. Must be called inside a tokio runtime; ends with the last clone.
+    pub(crate) fn start(client: Client) -> Self {
+        let (sender, mut receiver) = mpsc::channel::<Event>(QUEUE);
+        tokio::spawn(async move {
+            while let Some(event) = receiver.recv().await {
+                let namespace = event.metadata.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
+                let events = Api::<Event>::namespaced(client.clone(), namespace);
+                if let Err(error) = events.create(&PostParams::default(), &event).await {
+                    // The namespace may be on its way out, or not there at all.
+                    tracing::debug!(error = runtime::report::chain(&error), "an Event was not written");
+                }
+            }
+        });
+        Self { queue: Some(sender) }
+    }
+
+    /// Tells that a request was refused, unless it was a dry run.
+    pub(crate) fn refused(&self, request: &Request, denial: &Denial, tenant: Option<&str>) {
+        let Some(queue) = &self.queue else { return };
+        if request.dry_run == Some(true) {
+            return;
+        }
+        if queue
+            .try_send(event(request, denial, tenant, Timestamp::now()))
+            .is_err()
+        {
+            tracing::debug!("an Event was dropped, because too many wait to be written");
+        }
+    }
+}
+
+fn event(request: &Request, denial: &Denial, tenant: Option<&str>, now: Timestamp) -> Event {
+    let namespace = request.namespace.as_deref().filter(|namespace| {
+        // A Namespace's request names itself; its Event is about an object in no namespace.
+        !namespace.is_empty() && request.kind.kind != "Namespace"
+    });
+    let (group, version) = (&request.kind.group, &request.kind.version);
+    let api_version = if group.is_empty() {
+        version.clone()
+    } else {
+        format!("{group}/{version}")
+    };
+    let labels = tenant.map(|tenant| {
+        let keys = [names::MANAGED_BY_TENANT, names::PROJECT_TENANT_LABEL];
+        keys.map(|key| (key.to_owned(), tenant.to_owned())).into()
+    });
+    let user = request.user_info.username.clone().unwrap_or_default();
+    Event {
+        metadata: ObjectMeta {
+            generate_name: Some(prefix(request)),
+            namespace: Some(namespace.unwrap_or(DEFAULT_NAMESPACE).to_owned()),
+            labels,
+            annotations: Some(BTreeMap::from([
+                (REQUEST_ANNOTATION.to_owned(), request.uid.clone()),
+                (USER_ANNOTATION.to_owned(), user),
+            ])),
+            ..ObjectMeta::default()
+        },
+        action: Some(DENIED.to_owned()),
+        event_time: Some(MicroTime(now)),
+        note: Some(shortened(&denial.message)),
+        reason: Some(denial.reason.to_owned()),
+        regarding: Some(ObjectReference {
+            api_version: Some(api_version),
+            kind: Some(request.kind.kind.clone()),
+            name: Some(request.name.clone()),
+            namespace: namespace.map(str::to_owned),
+            ..ObjectReference::default()
+        }),
+        reporting_controller: Some(CONTROLLER.to_owned()),
+        reporting_instance: Some(INSTANCE.to_owned()),
+        type_: Some("Warning".to_owned()),
+        ..Event::default()
+    }
+}
+
+/// The object's name, as far as it can begin the name of an Event.
+fn prefix(request: &Request) -> String {
+    let name = if request.name.is_empty() {
+        &request.kind.kind
+    } else {
+        &request.name
+    };
+    let fitting = name.chars().map(|letter| match letter.to_ascii_lowercase() {
+        letter @ ('a'..='z' | '0'..='9' | '-') => letter,
+        _ => '-',
+    });
+    let fitting: String = fitting.skip_while(|letter| *letter == '-').take(200).collect();
+    if fitting.is_empty() {
+        "refused-".to_owned()
+    } else {
+        format!("{fitting}-")
+    }
+}
+
+fn shortened(note: &str) -> String {
+    let mut end = note.len().min(NOTE_BYTES);
+    while !note.is_char_boundary(end) {
+        end -= 1;
+    }
+    note[..end].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn request(kind: &str, namespace: Option<&str>, name: &str) -> Request {
+        serde_json::from_value(json!({
+            "uid": "7", "kind": {"group": "", "version": "v1", "kind": kind},
+            "resource": {"group": "", "version": "v1", "resource": "x"}, "operation": "CREATE",
+            "name": name, "namespace": namespace, "userInfo": {"username": "alice"}}))
+        .unwrap()
+    }
+
+    #[test]
+    fn an_event_says_what_was_refused_to_whom() {
+        let denial = Denial::new("spec.priorityClassName", "ForbiddenPriorityClass", "no");
+        let now: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        let event = event(&request("Pod", Some("oil-web"), "web-1"), &denial, Some("oil"), now);
+        assert_eq!(
+            serde_json::to_value(event).unwrap(),
+            json!({
+                "apiVersion": "events.k8s.io/v1", "kind": "Event",
+                "metadata": {
+                    "generateName": "web-1-", "namespace": "oil-web",
+                    "labels": {"capsule.clastix.io/managed-by": "oil", "projectcapsule.dev/tenant": "oil"},
+                    "annotations": {"audit.projectcapsule.dev/request-uid": "7", "audit.projectcapsule.dev/username": "alice"},
+                },
+                "action": "ValidationDenied", "reason": "ForbiddenPriorityClass", "note": "no", "type": "Warning",
+                "eventTime": "2026-01-02T03:04:05.000000Z",
+                "regarding": {"apiVersion": "v1", "kind": "Pod", "name": "web-1", "namespace": "oil-web"},
+                "reportingController": "controller.projectcapsule.dev", "reportingInstance": "capsule-admission",
+            })
+        );
+    }
+
+    #[test]
+    fn events_about_objects_in_no_namespace_are_in_the_default_one() {
+        let denial = Denial::new("", "CannotOwn", "no");
+        let event = event(
+            &request("Namespace", Some("web"), "web"),
+            &denial,
+            None,
+            Timestamp::UNIX_EPOCH,
+        );
+        assert_eq!(event.metadata.namespace.as_deref(), Some("default"));
+        assert_eq!(event.regarding.unwrap().namespace, None);
+    }
+
+    #[test]
+    fn any_name_of_an_object_makes_a_name_of_an_event() {
+        for (name, expected) in [
+            ("web", "web-"),
+            ("system:Admin", "system-admin-"),
+            ("", "pod-"),
+            ("::", "refused-"),
+        ] {
+            assert_eq!(prefix(&request("Pod", None, name)), expected);
+        }
+        assert_eq!(prefix(&request("Pod", None, &"a".repeat(253))).len(), 201);
+        assert!(shortened(&"ä".repeat(600)).len() <= NOTE_BYTES);
+    }
+}

@@ -1,0 +1,28 @@
+//! Gateways of the Gateway API: class.
+
+use tenancy::denial::Decision;
+use tenancy::gateways::{self, Gateway};
+
+use crate::decide::Input;
+
+/// Gives a Gateway without a class the tenant's default.
+pub fn default_class(input: &Input<'_, Gateway>) -> Decision<Gateway> {
+    match (input.object, input.tenant()) {
+        (Some(gateway), Ok(Some(tenant))) => Ok(gateways::with_default_class(&tenant, gateway)).into(),
+        // What is wrong with the namespace, if it is that, is said by the validating rule.
+        _ => Decision::Allow,
+    }
+}
+
+/// Refuses classes that the tenant's list does not contain.
+pub fn validate(input: &Input<'_, Gateway>) -> Decision<Gateway> {
+    let Some(gateway) = input.object else {
+        return Decision::Allow;
+    };
+    let labels = gateways::class(gateway).and_then(|name| input.facts.classes.get(name));
+    match input.tenant() {
+        Ok(Some(tenant)) => gateways::validate(&tenant, gateway, input.old, labels).into(),
+        Ok(None) => Decision::Allow,
+        Err(denial) => Decision::Deny(denial),
+    }
+}
