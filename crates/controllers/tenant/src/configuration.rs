@@ -1,15 +1,21 @@
 //! The CapsuleConfiguration: who is a tenant user, and the two cluster roles that tenant users live by.
 //!
 //! The roles are kept here and not in the chart because their names and subjects are the configuration's: a user who is
-//! added to it may create namespaces a moment later. A configuration that does not exist is made, with the defaults that
-//! people's manifests rely on.
+//! added to it may create namespaces a moment later.
+//!
+//! A configuration that does not exist is made, with the defaults that people's manifests rely on, but not at once: an
+//! installer that starts us before it creates the configuration would find the name taken, and one that uninstalls would
+//! leave behind what we make in the last moment. So it has to be missing for [`GRACE`], counted from the moment in which our
+//! watch is complete, and is then created, never applied: whoever was first wins. Until then [`defaults`] decide about
+//! requests, and cluster roles stay as they are.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use api::capsule::names;
 use api::capsule::v1beta2::{
-    CapsuleConfiguration, CapsuleConfigurationSpec, CapsuleConfigurationStatus, Tenant, UserKind, UserSpec,
+    CapsuleConfiguration, CapsuleConfigurationSpec, CapsuleConfigurationStatus, Overrides, Tenant, UserKind, UserSpec,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ServiceAccount;
@@ -21,18 +27,28 @@ use runtime::report::is_conflict;
 use runtime::{Action, Controller, Queue, Shared, Shutdown};
 use serde_json::json;
 use tenancy::bindings::subject_of;
-use tenancy::settings::users_of;
+use tenancy::settings::{defaults, users_of};
 
+use crate::Context;
 use crate::apply::{Writer, only};
 use crate::error::Error;
 use crate::observe::{Written, promoted};
 use crate::status::condition;
+
+/// How long the configuration has to be missing before it is made: longer than an installer takes from the Deployment to the
+/// configuration.
+pub const GRACE: Duration = Duration::from_secs(30);
 
 const CREATED_BY: &str = "projectcapsule.dev/created-by=rbac-controller";
 
 /// What the controller reads and writes with.
 pub(crate) struct Configuration {
     name: String,
+    /// Goes into a configuration that we make.
+    tls_secret: String,
+    grace: Duration,
+    /// Since when it has been seen to be missing; `None` while it is there.
+    missing: Mutex<Option<Instant>>,
     writer: Writer,
     configurations: Shared<CapsuleConfiguration>,
     tenants: Shared<Tenant>,
@@ -96,34 +112,31 @@ pub fn grants(spec: &CapsuleConfigurationSpec, promoted: &[String]) -> Grants {
     }
 }
 
-/// The configuration that is made when there is none.
-fn fallback(name: &str) -> CapsuleConfiguration {
+/// The configuration that is made when there is none: what holds without one, and the Secret that the webhooks' certificate
+/// is in already.
+fn fallback(name: &str, tls_secret: &str) -> CapsuleConfiguration {
     let spec = CapsuleConfigurationSpec {
-        users: vec![UserSpec {
-            kind: UserKind::Group,
-            name: names::DEFAULT_USER_GROUP.to_owned(),
-        }],
-        cache_invalidation: "1h".to_owned(),
-        ..CapsuleConfigurationSpec::default()
+        overrides: Overrides {
+            tls_secret_name: tls_secret.to_owned(),
+            ..Overrides::default()
+        },
+        ..defaults()
     };
     CapsuleConfiguration::new(name, spec)
 }
 
 impl Configuration {
-    pub(crate) fn start(
-        name: &str,
-        writer: &Writer,
-        configurations: &Shared<CapsuleConfiguration>,
-        tenants: &Shared<Tenant>,
-        promoted: &Shared<ServiceAccount>,
-        shutdown: &Shutdown,
-    ) -> Self {
-        let (client, selected) = (writer.client(), || watcher::Config::default().labels(CREATED_BY));
+    pub(crate) fn start(context: &Context, writer: &Writer, promoted: &Shared<ServiceAccount>) -> Self {
+        let (client, shutdown) = (&context.client, &context.shutdown);
+        let selected = || watcher::Config::default().labels(CREATED_BY);
         Self {
-            name: name.to_owned(),
+            name: context.configuration_name.clone(),
+            tls_secret: context.tls_secret.clone(),
+            grace: context.configuration_grace,
+            missing: Mutex::default(),
             writer: writer.clone(),
-            configurations: configurations.clone(),
-            tenants: tenants.clone(),
+            configurations: context.configurations.clone(),
+            tenants: context.tenants.clone(),
             promoted: promoted.clone(),
             roles: Shared::start(Api::all(client.clone()), selected(), |_| {}, shutdown),
             bindings: Shared::start(Api::all(client.clone()), selected(), |_| {}, shutdown),
@@ -158,7 +171,13 @@ impl Configuration {
     }
 
     async fn reconcile(&self) -> Result<Action, Error> {
-        let Some(configuration) = self.configurations.get(None, &self.name) else {
+        let configuration = self.configurations.get(None, &self.name);
+        let missing_for = self.missing_for(configuration.is_none());
+        let Some(configuration) = configuration else {
+            let left = self.grace.saturating_sub(missing_for);
+            if !left.is_zero() {
+                return Ok(Action::RequeueAfter(left));
+            }
             self.create().await?;
             return Ok(Action::AwaitChange);
         };
@@ -169,10 +188,21 @@ impl Configuration {
         outcome.map(|()| Action::AwaitChange)
     }
 
+    /// How long the configuration has been missing, given whether it is now.
+    fn missing_for(&self, is_missing: bool) -> Duration {
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        if !is_missing {
+            *missing = None;
+            return Duration::ZERO;
+        }
+        missing.get_or_insert_with(Instant::now).elapsed()
+    }
+
     async fn create(&self) -> Result<(), Error> {
         let api: Api<CapsuleConfiguration> = Api::all(self.writer.client().clone());
         self.writer.count("create", "CapsuleConfiguration");
-        match api.create(&PostParams::default(), &fallback(&self.name)).await {
+        let wanted = fallback(&self.name, &self.tls_secret);
+        match api.create(&PostParams::default(), &wanted).await {
             Ok(_) => {
                 tracing::info!(object.r#ref = self.name, "created the configuration with defaults");
                 Ok(())
@@ -374,7 +404,8 @@ mod tests {
 
     #[test]
     fn a_configuration_that_was_not_there_names_the_group_of_tenant_users() {
-        let made = fallback("default");
+        let made = fallback("default", "own-tls");
+        assert_eq!(made.spec.overrides.tls_secret_name, "own-tls");
         assert_eq!(words(&made.spec.users), ["Group projectcapsule.dev"]);
         assert_eq!(made.spec.cache_invalidation, "1h");
         assert_eq!(

@@ -185,11 +185,7 @@ fn balanced(tenant: &Tenant, observed: &Observed) -> Result<BTreeMap<String, Vec
         .iter()
         .map(|namespace| namespace.name_any())
         .collect();
-    let items = tenant
-        .spec
-        .resource_quotas
-        .as_ref()
-        .map_or(0, |quotas| quotas.items.len());
+    let items = quotas::budgets(tenant).len();
     // Namespaces that are going away are counted as well: what runs there still takes its share.
     let used: Vec<(&str, quotas::Used<'_>)> = names
         .iter()

@@ -24,6 +24,7 @@ mod explain;
 pub mod metrics;
 pub mod observe;
 pub mod owned;
+mod pace;
 pub mod status;
 mod watches;
 
@@ -54,10 +55,11 @@ use configuration::Configuration;
 use desired::{Observed, Plan, SpacePlan};
 use observe::{Membership, Written};
 use owned::Owned;
+use pace::Pace;
 use status::Outcome;
 use tenancy::settings::Settings;
 
-pub use configuration::{Grants, grants};
+pub use configuration::{GRACE as CONFIGURATION_GRACE, Grants, grants};
 pub use error::Error;
 pub use explain::explain;
 
@@ -75,6 +77,10 @@ pub struct Context {
     pub client: Client,
     /// Name of the CapsuleConfiguration that is read.
     pub configuration_name: String,
+    /// How long it may be missing before it is made; [`CONFIGURATION_GRACE`], but in tests.
+    pub configuration_grace: Duration,
+    /// Secret of the webhooks' certificate, for a CapsuleConfiguration that has to be made.
+    pub tls_secret: String,
     pub tenants: Shared<Tenant>,
     pub namespaces: Shared<Namespace>,
     pub configurations: Shared<CapsuleConfiguration>,
@@ -123,14 +129,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
     ];
     let selector = watcher::Config::default().labels(PROMOTED);
     let accounts: Shared<ServiceAccount> = Shared::start(Api::all(client.clone()), selector, |_| {}, shutdown);
-    let configuration = Configuration::start(
-        &context.configuration_name,
-        &writer,
-        &context.configurations,
-        &context.tenants,
-        &accounts,
-        shutdown,
-    );
+    let configuration = Configuration::start(&context, &writer, &accounts);
     for mut kind in listed {
         kind.wait_for(|listed| *listed)
             .await
@@ -168,6 +167,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
         accounts,
         writer,
         written: Written::default(),
+        pace: Pace::default(),
         settings: Mutex::default(),
     });
     let reconcile = move |name: String| {
@@ -219,6 +219,7 @@ struct Tenants {
     accounts: Shared<ServiceAccount>,
     writer: Writer,
     written: Written,
+    pace: Pace,
     /// The configuration as decisions use it, with the version that it was made from.
     settings: Mutex<Option<(Option<String>, Arc<Settings>)>>,
 }
@@ -241,18 +242,23 @@ impl Tenants {
         // The API server removes a tenant together with its last finalizer, and its status with it.
         let ends = tenant.metadata.deletion_timestamp.is_some() && plan.spaces.is_empty();
         let status = status::of(&tenant, &plan, &outcome, Timestamp::now());
-        if !ends && tenant.status.as_ref() != Some(&status) {
-            self.tell(&tenant, &status).await;
-            self.publish(&tenant, &status).await?;
-        }
-        if let Some(failed) = failed {
-            return Err(failed);
-        }
-        let action = if plan.deletions.is_empty() {
+        let mut action = if plan.deletions.is_empty() {
             Action::AwaitChange
         } else {
             Action::RequeueAfter(DELETION_RECHECK)
         };
+        if !ends && tenant.status.as_ref() != Some(&status) {
+            let uid = tenant.uid().unwrap_or_default();
+            if let Some(wait) = self.pace.wait(&uid, tenant.status.as_ref(), &status) {
+                action = action.or(Action::RequeueAfter(wait));
+            } else {
+                self.tell(&tenant, &status).await;
+                self.publish(&tenant, &status).await?;
+            }
+        }
+        if let Some(failed) = failed {
+            return Err(failed);
+        }
         Ok(if observed.behind.is_empty() {
             action
         } else {

@@ -17,6 +17,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use runtime::metrics::Registry;
 use tenancy::quantity::Quantity;
+use tenancy::quotas;
 
 use crate::observe::Membership;
 use crate::owned::{Kind, Owned};
@@ -137,13 +138,7 @@ impl Tenants {
             );
         }
         let used = self.used(tenant);
-        for (index, item) in tenant
-            .spec
-            .resource_quotas
-            .iter()
-            .flat_map(|quotas| &quotas.items)
-            .enumerate()
-        {
+        for (index, (_, item)) in quotas::budgets(tenant).iter().enumerate() {
             let quota = format!("capsule-{name}-{index}");
             let index = index.to_string();
             for (key, limit) in item.hard.iter().flatten() {

@@ -197,11 +197,6 @@ impl Owned {
 
     /// Digest of what we write into an object. Wanted and observed objects of the same meaning have the same one.
     pub fn digest<K: Kept>(&self, object: &K) -> u64 {
-        let labels: Vec<_> = object
-            .labels()
-            .iter()
-            .filter(|(key, _)| key.as_str() != names::MANAGED_BY_TENANT)
-            .collect();
         let annotations: Vec<_> = object
             .annotations()
             .iter()
@@ -209,7 +204,7 @@ impl Owned {
             .collect();
         let owner = controller(object.meta());
         let content = meaning(serde_json::json!(object.content()));
-        let text = serde_json::to_vec(&(K::KIND, labels, annotations, owner, content));
+        let text = serde_json::to_vec(&(K::KIND, object.labels(), annotations, owner, content));
         // Kubernetes' own types always serialize; if one did not, its digest would match nothing and it would be written.
         text.map_or(0, |text| self.hasher.hash_one(text))
     }

@@ -1,14 +1,16 @@
-//! The controllers over a cluster that is as it should be, and the configuration. An API server of its own, because it
-//! counts all writes and because there is one configuration per cluster.
+//! The controllers over a cluster that is as it should be, and the configuration. API servers of their own, because writes
+//! are counted and because there is one configuration per cluster.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 mod bed;
 
+use std::time::Duration;
+
 use api::capsule::v1beta2::CapsuleConfiguration;
 use bed::{Controllers, create_namespace, create_tenant, equal, eventually, install, patch_tenant, ready};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
-use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::json;
 
@@ -34,6 +36,44 @@ async fn labelled(client: &Client) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn a_configuration_that_an_installer_is_about_to_create_is_not_made() {
+    let server = testbed::ApiServer::start().await;
+    let client = server.client().await;
+    install(&client).await;
+    let controllers = Controllers::start_with_grace(client.clone(), "default", Duration::from_secs(3600));
+    eventually("the controller has looked for the configuration", || async {
+        (controllers.configuration_runs() > 0)
+            .then_some(())
+            .ok_or("not yet".to_owned())
+    })
+    .await;
+    let configurations: Api<CapsuleConfiguration> = Api::all(client.clone());
+    assert_eq!(configurations.get_opt("default").await.unwrap(), None);
+    assert_eq!(labelled(&client).await, Vec::<String>::new());
+
+    // As an installer does it, which would fail if the name were taken.
+    let own: CapsuleConfiguration = serde_json::from_value(json!({
+        "apiVersion": "capsule.clastix.io/v1beta2", "kind": "CapsuleConfiguration", "metadata": {"name": "default"},
+        "spec": {"users": [{"kind": "Group", "name": "theirs"}], "overrides": {"TLSSecretName": "their-tls"}}}))
+    .unwrap();
+    configurations.create(&PostParams::default(), &own).await.unwrap();
+    eventually("the installer's configuration is in force", || async {
+        equal(
+            labelled(&client).await,
+            &vec![
+                "binding capsule-namespace-provisioner theirs".to_owned(),
+                "role capsule-namespace-deleter".to_owned(),
+                "role capsule-namespace-provisioner".to_owned(),
+            ],
+        )
+    })
+    .await;
+    let kept = configurations.get("default").await.unwrap();
+    assert_eq!(kept.spec.overrides.tls_secret_name, "their-tls");
+    controllers.stop().await;
+}
+
+#[tokio::test]
 async fn nothing_is_written_when_nothing_differs_and_the_configuration_is_kept() {
     let server = testbed::ApiServer::start().await;
     let client = server.client().await;
@@ -55,6 +95,9 @@ async fn nothing_is_written_when_nothing_differs_and_the_configuration_is_kept()
         )
     })
     .await;
+    // It names the Secret that the certificate is in, not the one of an installation that never was.
+    let made = configurations.get("default").await.unwrap();
+    assert_eq!(made.spec.overrides.tls_secret_name, "own-tls");
     assert_eq!(
         labelled(&client).await,
         [
@@ -135,7 +178,7 @@ async fn nothing_is_written_when_nothing_differs_and_the_configuration_is_kept()
     // Let what is on its way arrive: no write between two looks.
     eventually("the controllers are at rest", || async {
         let before = first.writes();
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
         equal(first.writes(), &before)
     })
     .await;

@@ -104,7 +104,8 @@ async fn a_namespace_gets_everything_that_its_tenant_promises() {
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
             "metadata": {"name": "capsule:managed:3a2ff968677acd60", "ownerReferences": owner, "labels": {
                 "capsule.clastix.io/role-binding": "3a2ff968677acd60",
-                "projectcapsule.dev/managed-by": "controller", "projectcapsule.dev/tenant": name
+                "projectcapsule.dev/managed-by": "controller", "projectcapsule.dev/tenant": name,
+                "capsule.clastix.io/managed-by": name
             }},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "admin"},
             "subjects": [{"kind": "ServiceAccount", "name": "robot", "namespace": "default"}]
@@ -120,7 +121,8 @@ async fn a_namespace_gets_everything_that_its_tenant_promises() {
             "apiVersion": "v1", "kind": "ResourceQuota",
             "metadata": {"name": format!("capsule-{name}-0"), "ownerReferences": owner,
                 "labels": {"capsule.clastix.io/resource-quota": "0",
-                    "projectcapsule.dev/managed-by": "controller", "projectcapsule.dev/tenant": name},
+                    "projectcapsule.dev/managed-by": "controller", "projectcapsule.dev/tenant": name,
+                    "capsule.clastix.io/managed-by": name},
                 "annotations": {
                     "quota.capsule.clastix.io/hard-limits.cpu": "8", "quota.capsule.clastix.io/used-limits.cpu": "0",
                     "quota.capsule.clastix.io/hard-limits.memory": "16Gi", "quota.capsule.clastix.io/used-limits.memory": "0",

@@ -82,12 +82,19 @@ pub struct Controllers {
 }
 
 impl Controllers {
-    /// Must be called inside a tokio runtime.
+    /// Must be called inside a tokio runtime. The configuration is made at once if it is not there.
     pub fn start(client: Client, configuration: &str) -> Self {
+        Self::start_with_grace(client, configuration, Duration::ZERO)
+    }
+
+    /// The same; the configuration may be missing for `grace`.
+    pub fn start_with_grace(client: Client, configuration: &str, grace: Duration) -> Self {
         let (registry, shutdown) = (Registry::new(), Shutdown::new());
         let config = watcher::Config::default;
         let context = Context {
             configuration_name: configuration.to_owned(),
+            configuration_grace: grace,
+            tls_secret: "own-tls".to_owned(),
             tenants: Shared::start(
                 Api::all(client.clone()),
                 config(),
@@ -127,6 +134,11 @@ impl Controllers {
 
     pub fn runs(&self) -> u64 {
         self.sum("cotenant_operator_controller_runs_total{")
+    }
+
+    /// Reconciliations of the configuration.
+    pub fn configuration_runs(&self) -> u64 {
+        self.sum("cotenant_operator_controller_runs_total{controller=\"configuration\"")
     }
 
     fn sum(&self, prefix: &str) -> u64 {
