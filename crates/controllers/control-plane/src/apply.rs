@@ -13,6 +13,7 @@ use std::fmt::Debug;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::{Mutex, PoisonError};
 
+use api::capsule::names::LAST_APPLIED;
 use api::kamaji::names;
 use api::kamaji::v1alpha1::TenantControlPlane;
 use jiff::Timestamp;
@@ -27,7 +28,6 @@ use serde_json::Value;
 use crate::desired::identity::{self, Ownership};
 use crate::desired::secrets::{Data, SecretRecipe};
 use crate::error::Error;
-use crate::watches::LAST_APPLIED;
 
 /// Our name in `managedFields`.
 pub const FIELD_MANAGER: &str = "cotenant-control-plane";
@@ -111,6 +111,15 @@ fn hash_value(value: &Value, hasher: &mut impl Hasher) {
     }
 }
 
+/// What happens to an object of our name that is nobody's and does not say that it is meant for us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unowned {
+    /// It is somebody's who has no owner to name.
+    Leave,
+    /// It stands where ours stood, so it is taken.
+    TakeBack,
+}
+
 /// Applies one object of a control plane. `live` is the stored state, if there is one. Gives the state that now holds.
 pub async fn object<K>(
     client: &Client,
@@ -118,13 +127,14 @@ pub async fn object<K>(
     tcp: &TenantControlPlane,
     live: Option<&K>,
     wanted: &K,
+    unowned: Unowned,
 ) -> Result<(K, Written), Error>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize,
 {
     let kind = kind_of::<K>();
     if let Some(live) = live {
-        refuse_foreign(tcp, kind, live)?;
+        refuse_foreign(tcp, kind, live, unowned)?;
     }
     let failed = |source| Error::Apply {
         kind,
@@ -149,7 +159,9 @@ where
     if live.is_none() {
         // The store may be behind, and a name alone is not a right.
         let found = api.get_opt(&wanted.name_any()).await.map_err(failed)?;
-        found.iter().try_for_each(|found| refuse_foreign(tcp, kind, found))?;
+        found
+            .iter()
+            .try_for_each(|found| refuse_foreign(tcp, kind, found, unowned))?;
     }
     let parameters = PatchParams::apply(FIELD_MANAGER).force();
     let mut written = api
@@ -180,10 +192,15 @@ fn kind_of<K: Resource<DynamicType = ()>>() -> &'static str {
     }
 }
 
-fn refuse_foreign<K: Resource>(tcp: &TenantControlPlane, kind: &'static str, live: &K) -> Result<(), Error> {
-    match identity::ownership(tcp, live.meta()) {
-        Ownership::Ours | Ownership::Orphan => Ok(()),
-        Ownership::Foreign => Err(Error::NameTaken {
+fn refuse_foreign<K: Resource>(
+    tcp: &TenantControlPlane,
+    kind: &'static str,
+    live: &K,
+    unowned: Unowned,
+) -> Result<(), Error> {
+    match (identity::ownership(tcp, live.meta()), unowned) {
+        (Ownership::Ours | Ownership::Orphan, _) | (Ownership::Unowned, Unowned::TakeBack) => Ok(()),
+        (Ownership::Foreign, _) | (Ownership::Unowned, Unowned::Leave) => Err(Error::NameTaken {
             kind,
             name: live.name_any(),
         }),

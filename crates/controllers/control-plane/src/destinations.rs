@@ -13,21 +13,37 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::desired::network_policy::Destination;
 
+/// The admin cluster's Services, as endpoints name them.
+pub(crate) trait Services {
+    /// The Service of that name.
+    fn named(&self, namespace: &str, name: &str) -> Option<Arc<Service>>;
+    /// The Service with that cluster IP.
+    fn at(&self, address: &str) -> Option<Arc<Service>>;
+}
+
+/// Those that somebody has listed.
+impl Services for [Arc<Service>] {
+    fn named(&self, namespace: &str, name: &str) -> Option<Arc<Service>> {
+        let own = |service: &&Arc<Service>| is_named(service, namespace, name);
+        self.iter().find(own).cloned()
+    }
+
+    fn at(&self, address: &str) -> Option<Arc<Service>> {
+        let has = |service: &&Arc<Service>| cluster_ips(service).any(|own| own == address);
+        self.iter().find(has).cloned()
+    }
+}
+
 /// Where the pods find the endpoints of a datastore in the admin cluster's network. Names that are no Services are given
 /// with the addresses that `resolved` has for them.
 pub(crate) fn destinations(
     endpoints: &[String],
-    services: &[Arc<Service>],
+    services: &(impl Services + ?Sized),
     resolved: &BTreeMap<String, Vec<IpAddr>>,
 ) -> Vec<Destination> {
     let mut found = Vec::new();
     for (host, port) in endpoints.iter().filter_map(|endpoint| split(endpoint)) {
-        let named = service_host(host);
-        let service = services.iter().find(|service| {
-            let own = (service.metadata.name.as_deref(), service.metadata.namespace.as_deref());
-            named.is_some_and(|(name, namespace)| own == (Some(name), Some(namespace))) || has_cluster_ip(service, host)
-        });
-        if let Some(destination) = service.and_then(|service| behind(service, port)) {
+        if let Some(destination) = service(host, services).and_then(|service| behind(&service, port)) {
             found.push(destination);
             continue;
         }
@@ -46,7 +62,7 @@ pub(crate) fn destinations(
 }
 
 /// Hosts of endpoints that are neither addresses nor Services, and so have to be looked up.
-pub(crate) fn hosts_to_resolve<'a>(endpoints: &'a [String], services: &[Arc<Service>]) -> Vec<&'a str> {
+pub(crate) fn hosts_to_resolve<'a>(endpoints: &'a [String], services: &(impl Services + ?Sized)) -> Vec<&'a str> {
     let hosts = endpoints
         .iter()
         .filter_map(|endpoint| split(endpoint))
@@ -54,9 +70,16 @@ pub(crate) fn hosts_to_resolve<'a>(endpoints: &'a [String], services: &[Arc<Serv
     hosts
         .filter(|host| {
             host.parse::<IpAddr>().is_err()
-                && destinations(&[format!("{host}:1")], services, &BTreeMap::new()).is_empty()
+                && service(host, services)
+                    .and_then(|service| behind(&service, 1))
+                    .is_none()
         })
         .collect()
+}
+
+fn service(host: &str, services: &(impl Services + ?Sized)) -> Option<Arc<Service>> {
+    let named = service_host(host).and_then(|(name, namespace)| services.named(namespace, name));
+    named.or_else(|| services.at(host))
 }
 
 /// The pods behind a Service, or nothing when it selects none.
@@ -79,21 +102,29 @@ fn behind(service: &Service, port: u16) -> Option<Destination> {
 
 /// Whether one of the endpoints is this Service.
 pub(crate) fn is_endpoint(endpoints: &[String], service: &Service) -> bool {
-    let own = (service.metadata.name.as_deref(), service.metadata.namespace.as_deref());
     endpoints
         .iter()
         .filter_map(|endpoint| split(endpoint))
         .any(|(host, _)| {
-            service_host(host).is_some_and(|(name, namespace)| own == (Some(name), Some(namespace)))
-                || has_cluster_ip(service, host)
+            service_host(host).is_some_and(|(name, namespace)| is_named(service, namespace, name))
+                || cluster_ips(service).any(|own| own == host)
         })
 }
 
-fn has_cluster_ip(service: &Service, host: &str) -> bool {
-    let spec = service.spec.as_ref();
-    spec.is_some_and(|spec| {
-        spec.cluster_ip.as_deref() == Some(host) || spec.cluster_ips.iter().flatten().any(|address| address == host)
-    })
+fn is_named(service: &Service, namespace: &str, name: &str) -> bool {
+    service.metadata.namespace.as_deref() == Some(namespace) && service.metadata.name.as_deref() == Some(name)
+}
+
+/// The addresses that a Service has in the cluster. A headless one, which says `None`, has no such address.
+pub(crate) fn cluster_ips(service: &Service) -> impl Iterator<Item = &str> {
+    let addresses = service.spec.iter().flat_map(|spec| {
+        let first = spec.cluster_ip.as_ref();
+        let others = spec.cluster_ips.iter().flatten();
+        first
+            .into_iter()
+            .chain(others.filter(move |other| Some(*other) != first))
+    });
+    addresses.map(String::as_str).filter(|address| *address != "None")
 }
 
 /// Name and namespace in `[pod.]name.namespace.svc[.domain]`.
@@ -167,13 +198,13 @@ mod tests {
             port,
         };
         assert_eq!(
-            destinations(&endpoints, &[], &resolved),
+            destinations(&endpoints, &[][..], &resolved),
             [
                 address("192.0.2.3/32", 12379),
                 address("192.0.2.4/32", 2379),
                 address("2001:db8::1/128", 2379),
             ]
         );
-        assert_eq!(hosts_to_resolve(&endpoints, &[]), ["etcd.example.test"]);
+        assert_eq!(hosts_to_resolve(&endpoints, &[][..]), ["etcd.example.test"]);
     }
 }

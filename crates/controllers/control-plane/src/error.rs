@@ -108,14 +108,15 @@ impl Report for Error {
     fn is_transient(&self) -> bool {
         match self {
             // A refusal may be cured by something that nobody tells us of: a node port that is freed, a quota that is
-            // raised, a policy of the cluster that changes. The runner asks ever more seldom.
+            // raised, a policy of the cluster that changes, somebody's object that goes. The runner asks ever more seldom.
             Self::Read { .. }
             | Self::Apply { .. }
+            | Self::NameTaken { .. }
             | Self::Publish { .. }
             | Self::DatastoreCredentials { .. }
             | Self::TimedOut(_) => true,
             Self::Datastore { source, .. } => source.is_transient(),
-            Self::NameTaken { .. } | Self::NamesRefused { .. } | Self::Credentials(_) | Self::WatchEnded => false,
+            Self::NamesRefused { .. } | Self::Credentials(_) | Self::WatchEnded => false,
         }
     }
 }

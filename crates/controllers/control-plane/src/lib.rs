@@ -1,7 +1,7 @@
 //! Hosted control planes: TenantControlPlane objects become kube-apiserver, kube-controller-manager and kube-scheduler
 //! in pods, with everything that they need around them.
 //!
-//! Watches: TenantControlPlanes and DataStores; Secrets that carry the name of a control plane; ConfigMaps, Deployments
+//! Watches: TenantControlPlanes and DataStores; Secrets and PersistentVolumeClaims that carry the name of a control plane; ConfigMaps, Deployments
 //! and NetworkPolicies that carry our label; Services, Nodes, ServiceCIDRs and the API server's EndpointSlice of the admin cluster.
 //!
 //! Writes, per control plane: a Service, a NetworkPolicy, a ConfigMap, eleven Secrets, a Deployment, an account in the
@@ -10,8 +10,10 @@
 //!
 //! [`desired`] decides, [`apply`] writes, [`status`] reports; [`reconcile`] is their order.
 
+mod admin_cluster;
 pub mod admin_network;
 pub mod apply;
+mod basis;
 pub mod bundled_etcd;
 pub mod datastore;
 pub mod desired;
@@ -85,11 +87,10 @@ struct Context {
     client: Client,
     watches: Watches,
     events: Recorder,
-    default_datastore: Option<String>,
-    admin_networks: Vec<IpNet>,
+    options: basis::Options,
+    admin: admin_cluster::Follower,
     renewal_window: SignedDuration,
     trust: Trust,
-    gogc: Option<u32>,
     memory: apply::Memory,
     stores: store::Resolver,
     tenants: tenants::Tenants,
@@ -126,17 +127,18 @@ pub async fn run(
     watches.ready().await?;
     let renewal_window = settings.renewal_window.clamp(RENEWAL_WINDOW.0, RENEWAL_WINDOW.1);
     metrics::register(registry, &watches, renewal_window);
+    let options = basis::Options::of(&settings);
     let queue: Queue<Key> = Queue::new();
-    watches.trigger(&queue, settings.default_datastore.as_deref());
+    let admin = admin_cluster::Follower::new(&watches, settings.admin_networks);
+    watches.trigger(&queue, options.default_datastore.as_deref(), &admin);
     let context = Arc::new(Context {
         client,
         watches,
         events,
-        default_datastore: settings.default_datastore,
-        admin_networks: settings.admin_networks,
+        options,
+        admin,
         renewal_window,
         trust: settings.trust,
-        gogc: settings.gogc,
         memory: apply::Memory::default(),
         stores: store::Resolver::default(),
         tenants: tenants::Tenants::default(),
@@ -148,7 +150,7 @@ pub async fn run(
             client: context.client.clone(),
             data_stores: context.watches.datastores.clone(),
             control_planes: context.watches.control_planes.clone(),
-            default_data_store: context.default_datastore.clone(),
+            default_data_store: context.options.default_datastore.clone(),
         },
         controllers,
         shutdown.clone(),

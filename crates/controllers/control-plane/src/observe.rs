@@ -1,7 +1,7 @@
 //! What is read before anything is decided: from the watches' stores, and from the API server only where a stale answer
 //! would cost a control plane its keys.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 use std::sync::Arc;
 
@@ -10,40 +10,29 @@ use api::kamaji::v1alpha1::TenantControlPlane;
 use futures::future::try_join_all;
 use ipnet::IpNet;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Node, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, PersistentVolumeClaim, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{NetworkPolicy, ServiceCIDR};
 use kube::api::ListParams;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
+use tenancy::control_plane::deputy::Own;
 
-use crate::Watches;
+use crate::admin_cluster::AdminCluster;
 use crate::admin_network::AdminNetwork;
 use crate::desired;
 use crate::desired::network_policy;
+use crate::destinations::Services;
 use crate::error::Error;
+use crate::{Key, Watches};
 
-/// Name of the datastore that a control plane should be in: the one asked for, else the one that it is in, else the
-/// default, which may change without moving anybody.
-pub(crate) fn datastore_name<'a>(tcp: &'a TenantControlPlane, default: Option<&'a str>) -> Option<&'a str> {
-    let recorded = tcp
-        .status
-        .as_ref()
-        .and_then(|status| status.storage.as_ref()?.data_store_name.as_deref());
-    [tcp.spec.data_store.as_deref(), recorded, default]
-        .into_iter()
-        .flatten()
-        .find(|name| !name.is_empty())
-}
-
-/// Names of the Secrets that are a control plane's own: those of its namespace that carry its name.
-pub(crate) fn own_secrets(watches: &Watches, tcp: &TenantControlPlane) -> BTreeSet<String> {
-    let secrets = watches.secrets.store().state();
-    let own = secrets.iter().filter(|secret| {
-        secret.metadata.namespace == tcp.metadata.namespace
-            && secret.labels().get(NAME_LABEL) == tcp.metadata.name.as_ref()
-    });
-    own.map(|secret| secret.name_any()).collect()
+/// What of its namespace carries a control plane's name, and so was given to it.
+pub(crate) fn own(watches: &Watches, tcp: &TenantControlPlane) -> Own {
+    let key = Key::to(tcp);
+    Own {
+        secrets: watches.own_secrets.get(&key).iter().map(|one| one.name_any()).collect(),
+        claims: watches.own_claims.get(&key).iter().map(|one| one.name_any()).collect(),
+    }
 }
 
 /// Everything read for one pass.
@@ -60,10 +49,10 @@ pub(crate) struct Observed {
     pub(crate) network_policy: Option<Arc<NetworkPolicy>>,
     /// Its Secrets by name. What is missing here is missing in the API server.
     pub(crate) secrets: BTreeMap<String, Secret>,
-    /// The admin cluster's Nodes.
-    pub(crate) nodes: Vec<Arc<Node>>,
-    /// The admin cluster's network.
-    pub(crate) admin: AdminNetwork,
+    /// What is its own in its namespace.
+    pub(crate) own: Own,
+    /// The admin cluster.
+    pub(crate) admin: Arc<AdminCluster>,
     /// Labels of the pods that answer DNS queries.
     pub(crate) dns_labels: BTreeMap<String, String>,
 }
@@ -82,112 +71,106 @@ impl Debug for Observed {
 pub(crate) async fn observe(
     client: &Client,
     watches: &Watches,
+    admin: Arc<AdminCluster>,
     tcp: &TenantControlPlane,
-    admin_networks: &[IpNet],
 ) -> Result<Observed, Error> {
-    let (name, namespace) = (tcp.name_any(), tcp.namespace().unwrap_or_default());
+    let Key { namespace, name } = Key::to(tcp);
     let within = Some(namespace.as_str());
-    let nodes = watches.nodes.store().state();
-    let service_cidrs = watches.service_cidrs.store().state();
-    let api_servers = watches.api_servers.store().state();
-    let admin = AdminNetwork::new(
-        nodes.iter().map(AsRef::as_ref),
-        service_cidrs.iter().map(AsRef::as_ref),
-        api_servers.iter().map(AsRef::as_ref),
-        admin_networks,
-    );
-    let services = watches.services.store().state();
-    let dns = watches.services.get(Some("kube-system"), "kube-dns");
-    let dns_labels = dns.and_then(|dns| dns.spec.as_ref()?.selector.clone());
     Ok(Observed {
         service: watches.services.get(within, &name),
-        services: services
-            .into_iter()
-            .filter(|service| service.metadata.namespace == tcp.metadata.namespace)
-            .collect(),
+        services: watches.services_by_namespace.get(&namespace),
         deployment: watches.deployments.get(within, &name),
         config_map: watches
             .config_maps
             .get(within, &format!("{name}-{}", desired::kubeadm_config::COMPONENT)),
         network_policy: watches.network_policies.get(within, &name),
         secrets: secrets(client, watches, &name, &namespace).await?,
-        nodes,
+        own: own(watches, tcp),
         admin,
-        dns_labels: dns_labels.unwrap_or_else(network_policy::default_dns_labels),
+        dns_labels: dns_labels(watches),
     })
 }
 
-/// Reads the same from the API server alone, for people who ask what would be decided.
+/// Reads the same from the API server alone, for people who ask what would be decided. All Services come with it.
 pub(crate) async fn observe_live(
     client: &Client,
     tcp: &TenantControlPlane,
     admin_networks: &[IpNet],
 ) -> Result<(Observed, Vec<Arc<Service>>), Error> {
-    let (name, namespace) = (tcp.name_any(), tcp.namespace().unwrap_or_default());
-    let nodes = list(&Api::<Node>::all(client.clone()), &ListParams::default()).await?;
-    let service_cidrs = list(&Api::<ServiceCIDR>::all(client.clone()), &ListParams::default()).await?;
+    let Key { namespace, name } = Key::to(tcp);
+    let all = ListParams::default();
+    let nodes = list(&Api::<Node>::all(client.clone()), &all).await?;
+    let service_cidrs = list(&Api::<ServiceCIDR>::all(client.clone()), &all).await?;
     let api_server = ListParams::default().labels("kubernetes.io/service-name=kubernetes");
     let api_servers = list(
         &Api::<EndpointSlice>::namespaced(client.clone(), "default"),
         &api_server,
     )
     .await?;
-    let services = list(&Api::<Service>::all(client.clone()), &ListParams::default()).await?;
-    let own = |service: &&Arc<Service>| service.metadata.namespace == tcp.metadata.namespace;
-    let find = |namespace: &str, name: &str| {
-        services.iter().find(|service| {
-            service.metadata.namespace.as_deref() == Some(namespace) && service.metadata.name.as_deref() == Some(name)
-        })
-    };
-    let dns = find("kube-system", "kube-dns").and_then(|dns| dns.spec.as_ref()?.selector.clone());
+    let services = list(&Api::<Service>::all(client.clone()), &all).await?;
     let api: Api<Secret> = Api::namespaced(client.clone(), &namespace);
+    let named = ListParams::default().labels(&format!("{NAME_LABEL}={name}"));
+    let own_secrets = list(&api, &named).await?;
+    let own_claims = list(
+        &Api::<PersistentVolumeClaim>::namespaced(client.clone(), &namespace),
+        &named,
+    )
+    .await?;
     let mut secrets = BTreeMap::new();
     for component in desired::SECRET_COMPONENTS {
         let name = format!("{name}-{component}");
-        let found = api.get_opt(&name).await;
-        let found = found.map_err(|source| Error::Read {
-            kind: "Secret",
-            name: name.clone(),
-            source,
-        })?;
-        secrets.extend(found.map(|found| (name, found)));
+        secrets.extend(secret(&api, &name).await?.map(|found| (name, found)));
     }
+    let own = |service: &&Arc<Service>| service.metadata.namespace == tcp.metadata.namespace;
     let observed = Observed {
-        service: find(&namespace, &name).cloned(),
+        service: services[..].named(&namespace, &name),
         services: services.iter().filter(own).cloned().collect(),
         deployment: None,
         config_map: None,
         network_policy: None,
         secrets,
-        admin: AdminNetwork::new(
-            nodes.iter().map(AsRef::as_ref),
-            service_cidrs.iter().map(AsRef::as_ref),
-            api_servers.iter().map(AsRef::as_ref),
-            admin_networks,
-        ),
-        nodes,
-        dns_labels: dns.unwrap_or_else(network_policy::default_dns_labels),
+        own: Own {
+            secrets: own_secrets.iter().map(|one| one.name_any()).collect(),
+            claims: own_claims.iter().map(|one| one.name_any()).collect(),
+        },
+        admin: Arc::new(AdminCluster {
+            network: AdminNetwork::new(
+                nodes.iter().map(AsRef::as_ref),
+                service_cidrs.iter().map(AsRef::as_ref),
+                api_servers.iter().map(AsRef::as_ref),
+                admin_networks,
+            ),
+            nodes,
+        }),
+        dns_labels: dns_labels(&services[..]),
     };
     Ok((observed, services))
+}
+
+fn dns_labels(services: &(impl Services + ?Sized)) -> BTreeMap<String, String> {
+    let dns = services.named("kube-system", "kube-dns");
+    dns.and_then(|dns| dns.spec.as_ref()?.selector.clone())
+        .unwrap_or_else(network_policy::default_dns_labels)
 }
 
 async fn list<K>(api: &Api<K>, parameters: &ListParams) -> Result<Vec<Arc<K>>, Error>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
-    let read = |source| Error::Read {
+    let found = api.list(parameters).await.map_err(|source| Error::Read {
         kind: "list of",
         name: K::plural(&()).into_owned(),
         source,
-    };
-    Ok(api
-        .list(parameters)
-        .await
-        .map_err(read)?
-        .items
-        .into_iter()
-        .map(Arc::new)
-        .collect())
+    })?;
+    Ok(found.items.into_iter().map(Arc::new).collect())
+}
+
+async fn secret(api: &Api<Secret>, name: &str) -> Result<Option<Secret>, Error> {
+    api.get_opt(name).await.map_err(|source| Error::Read {
+        kind: "Secret",
+        name: name.to_owned(),
+        source,
+    })
 }
 
 /// Secrets from the store; those that it does not have are asked for, because "it is missing" leads to new keys.
@@ -199,18 +182,13 @@ async fn secrets(
 ) -> Result<BTreeMap<String, Secret>, Error> {
     let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let reads = desired::SECRET_COMPONENTS.iter().map(|component| {
-        let (api, secret) = (api.clone(), format!("{name}-{component}"));
+        let (api, name) = (api.clone(), format!("{name}-{component}"));
         async move {
-            if let Some(found) = watches.secrets.get(Some(namespace), &secret) {
-                return Ok::<_, Error>(Some((secret, found.as_ref().clone())));
-            }
-            let found = api.get_opt(&secret).await;
-            let found = found.map_err(|source| Error::Read {
-                kind: "Secret",
-                name: secret.clone(),
-                source,
-            })?;
-            Ok(found.map(|found| (secret, found)))
+            let found = match watches.secrets.get(Some(namespace), &name) {
+                Some(found) => Some(found.as_ref().clone()),
+                None => secret(&api, &name).await?,
+            };
+            Ok::<_, Error>(found.map(|found| (name, found)))
         }
     });
     Ok(try_join_all(reads).await?.into_iter().flatten().collect())

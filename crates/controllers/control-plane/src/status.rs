@@ -63,22 +63,21 @@ pub struct Outcome<'a> {
     pub account_ready: bool,
     /// Whether the authority was replaced in this pass.
     pub authority_replaced: bool,
-    /// Where and why the pass stopped.
-    pub stopped: Option<Waiting>,
+    /// What the pass could not do and why, in the order in which it was tried.
+    pub stops: &'a [Waiting],
     /// What is known about the inside.
     pub inside: Inside,
 }
 
-/// The status before anything is made in the datastore: which names are about to be used there. Deletion drops these
-/// names and no others.
+/// The status before anything is made in the datastore: which names are about to be used there.
 pub fn claim(tcp: &TenantControlPlane, account: &Account, datastore: &DatastoreFacts) -> TenantControlPlaneStatus {
     let mut status = tcp.status.clone().unwrap_or_default();
     let storage = status.storage.get_or_insert_default();
     storage.driver.get_or_insert_with(|| datastore.driver.clone());
-    storage.data_store_name.get_or_insert_with(|| datastore.name.clone());
+    storage.data_store_name = Some(datastore.name.clone());
     let setup = storage.setup.get_or_insert_default();
-    setup.schema.get_or_insert_with(|| account.schema.clone());
-    setup.user.get_or_insert_with(|| account.user.clone());
+    setup.schema = Some(account.schema.clone());
+    setup.user = Some(account.user.clone());
     status
 }
 
@@ -114,7 +113,7 @@ pub fn of(tcp: &TenantControlPlane, outcome: &Outcome<'_>, now: Timestamp) -> Te
     }
     resources(&mut status, tcp, outcome, now);
     inside(&mut status, tcp, &outcome.inside, now);
-    if outcome.stopped.is_none() {
+    if outcome.stops.is_empty() {
         status.observed_generation = tcp.metadata.generation;
     }
     status.conditions = conditions(tcp, &status, &before.conditions, outcome, now);
@@ -199,8 +198,8 @@ fn storage(
         let previous = storage.setup.take().unwrap_or_default();
         let changed = previous.checksum.as_ref() != Some(checksum);
         storage.setup = Some(StorageSetupStatus {
-            schema: previous.schema.or_else(|| Some(plan.account.schema.clone())),
-            user: previous.user.or_else(|| Some(plan.account.user.clone())),
+            schema: Some(plan.account.schema.clone()),
+            user: Some(plan.account.user.clone()),
             checksum: Some(checksum.clone()),
             last_update: stamp(changed, previous.last_update, now),
         });
@@ -338,16 +337,15 @@ fn conditions(
 ) -> Vec<Condition> {
     let phase = status.phase();
     let mut verdicts: Vec<(&'static str, Option<Verdict>)> = Vec::new();
-    let stopped_at = outcome
-        .stopped
-        .as_ref()
-        .and_then(|stop| WORK.iter().position(|work| *work == stop.condition));
-    for (position, work) in WORK.into_iter().enumerate() {
-        let verdict = match (&outcome.stopped, stopped_at) {
-            (Some(stop), Some(at)) if at == position => Some(("False", stop.reason.to_owned(), stop.message.clone())),
-            // Not looked at in this pass: what was known still stands.
-            (Some(_), Some(at)) if position > at => None,
-            _ => Some(done(tcp, work, status, outcome)),
+    let mut complete = true;
+    for work in WORK {
+        let stop = outcome.stops.iter().find(|stop| stop.condition == work);
+        complete = complete && stop.is_none();
+        let verdict = match stop {
+            Some(stop) => Some(("False", stop.reason.to_owned(), stop.message.clone())),
+            None if complete => Some(done(tcp, work, status, outcome)),
+            // Not looked at to its end in this pass: what was known still stands.
+            None => None,
         };
         verdicts.push((work, verdict));
     }
@@ -360,7 +358,7 @@ fn conditions(
                     .any(|condition| condition.type_ == CONFIGURED && condition.status == "True"),
             }
     });
-    let ready = match (phase, &outcome.stopped) {
+    let ready = match (phase, outcome.stops.first()) {
         (Some(Phase::Ready | Phase::WriteLimited), _) if configured => {
             let reason = phase.map(Phase::as_str).unwrap_or_default();
             (

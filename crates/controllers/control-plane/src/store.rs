@@ -1,48 +1,98 @@
 //! The datastore as a control plane needs it: where it is, who signs for it, and how to get in.
 //!
-//! Answers are remembered for a few seconds: a control plane that starts is looked at a dozen times, and each look would
-//! otherwise read the same three Secrets.
+//! Where it is needs the DataStore object alone, so that it is known while the store is not ready. How to get in is
+//! remembered for a few seconds: a control plane that starts is looked at a dozen times, and each look would otherwise read
+//! the same three Secrets.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use api::kamaji::v1alpha1::DataStore;
-use k8s_openapi::api::core::v1::Service;
+use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
 use kube::{Client, ResourceExt};
+use tenancy::control_plane::not_yet;
 use tokio::time::Instant;
 
 use crate::datastore::credentials::{self, Read};
 use crate::datastore::etcd::StoreConfig;
-use crate::desired::DatastoreFacts;
-use crate::destinations::{destinations, hosts_to_resolve};
+use crate::desired::{DatastoreFacts, Waiting};
+use crate::destinations::{Services, destinations, hosts_to_resolve};
 use crate::error::Error;
 
-/// How long what was read of a datastore is used.
+/// How long what was read or looked up is used.
 const FRESH: Duration = Duration::from_secs(10);
+/// A name server that needs longer holds up more than this control plane.
+const LOOK_UP_WITHIN: Duration = Duration::from_secs(2);
 
-/// A datastore with its credentials.
+/// Name of the datastore that a control plane should be in: the one asked for, else the one that it is in, else the
+/// default, which may change without moving anybody.
+pub(crate) fn name<'a>(tcp: &'a TenantControlPlane, default: Option<&'a str>) -> Option<&'a str> {
+    [tcp.spec.data_store.as_deref(), recorded(tcp), default]
+        .into_iter()
+        .flatten()
+        .find(|name| !name.is_empty())
+}
+
+/// The datastore that a control plane is in, by its status.
+pub(crate) fn recorded(tcp: &TenantControlPlane) -> Option<&str> {
+    let storage = tcp.status.as_ref()?.storage.as_ref()?;
+    storage.data_store_name.as_deref().filter(|name| !name.is_empty())
+}
+
+/// The datastore of that name, or why there is none to work with.
+pub(crate) fn chosen(name: Option<&str>, found: Option<Arc<DataStore>>) -> Result<Arc<DataStore>, Waiting> {
+    let wait = |reason, message: String| Err(Waiting::datastore(reason, message));
+    let Some(name) = name else {
+        return wait(
+            "DataStoreUnset",
+            "spec.dataStore names no DataStore and the operator has no default one".to_owned(),
+        );
+    };
+    let Some(datastore) = found else {
+        return wait("DataStoreMissing", format!("the DataStore {name} does not exist"));
+    };
+    match not_yet::driver(datastore.spec.driver) {
+        Some(message) => wait("DriverNotServed", format!("the DataStore {name}: {message}")),
+        None => Ok(datastore),
+    }
+}
+
+/// Why a datastore that is there cannot be asked, if it cannot.
+pub(crate) fn not_ready(datastore: &DataStore) -> Option<Waiting> {
+    let ready = datastore.status.as_ref().is_some_and(|status| status.ready);
+    (!ready).then(|| {
+        let message = format!(
+            "the DataStore {} is not ready: see its conditions",
+            datastore.name_any()
+        );
+        Waiting::datastore("DataStoreNotReady", message)
+    })
+}
+
+/// How to get into a datastore, and who signs for it.
 #[derive(Clone)]
-pub(crate) struct Resolved {
-    pub(crate) facts: DatastoreFacts,
+pub(crate) struct Credentials {
     /// Certificate and key of the authority that signs control planes' certificates.
     pub(crate) authority: (String, String),
     /// How the operator gets in.
     pub(crate) login: StoreConfig,
 }
 
-impl std::fmt::Debug for Resolved {
+/// Both are key material.
+impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Resolved")
-            .field("facts", &self.facts)
-            .finish_non_exhaustive()
+        f.debug_struct("Credentials").finish_non_exhaustive()
     }
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Resolver {
-    known: Mutex<HashMap<String, Known>>,
+    /// By the DataStore's name.
+    credentials: Mutex<HashMap<String, Known>>,
+    /// What was found for hosts, and when it was last tried. A host that is not found any more keeps its addresses: a
+    /// name server that is down must not cut pods from their store.
+    addresses: Mutex<HashMap<String, (Instant, Vec<IpAddr>)>>,
 }
 
 #[derive(Debug, Clone)]
@@ -50,42 +100,76 @@ struct Known {
     uid: Option<String>,
     generation: Option<i64>,
     at: Instant,
-    resolved: Arc<Resolved>,
+    credentials: Arc<Credentials>,
 }
 
 impl Resolver {
-    pub(crate) async fn resolve(
-        &self,
-        client: &Client,
-        services: &[Arc<Service>],
-        datastore: &DataStore,
-    ) -> Result<Arc<Resolved>, Error> {
+    /// Where it is, from the object alone.
+    pub(crate) async fn locate(&self, services: &(impl Services + ?Sized), datastore: &DataStore) -> DatastoreFacts {
+        let endpoints = datastore.spec.endpoints.clone();
+        let mut addresses = BTreeMap::new();
+        for host in hosts_to_resolve(&endpoints, services) {
+            addresses.insert(host.to_owned(), self.look_up(host).await);
+        }
+        DatastoreFacts {
+            name: datastore.name_any(),
+            driver: datastore.spec.driver.as_str().to_owned(),
+            destinations: destinations(&endpoints, services, &addresses),
+            endpoints,
+        }
+    }
+
+    async fn look_up(&self, host: &str) -> Vec<IpAddr> {
+        let known = locked(&self.addresses).get(host).cloned();
+        if let Some((at, addresses)) = &known
+            && at.elapsed() < FRESH
+        {
+            return addresses.clone();
+        }
+        let found = tokio::time::timeout(LOOK_UP_WITHIN, tokio::net::lookup_host((host, 0))).await;
+        let addresses = match found {
+            Ok(Ok(found)) => found.map(|address| address.ip()).collect(),
+            Ok(Err(error)) => {
+                tracing::warn!(host, %error, "failed to resolve a datastore's endpoint");
+                known.map(|(_, addresses)| addresses).unwrap_or_default()
+            }
+            Err(_) => {
+                tracing::warn!(host, "failed to resolve a datastore's endpoint in time");
+                known.map(|(_, addresses)| addresses).unwrap_or_default()
+            }
+        };
+        locked(&self.addresses).insert(host.to_owned(), (Instant::now(), addresses.clone()));
+        addresses
+    }
+
+    /// How to get in.
+    pub(crate) async fn credentials(&self, client: &Client, datastore: &DataStore) -> Result<Arc<Credentials>, Error> {
         let (uid, generation) = (datastore.metadata.uid.clone(), datastore.metadata.generation);
-        let known = self.locked(|known| known.get(&datastore.name_any()).cloned());
+        let known = locked(&self.credentials).get(&datastore.name_any()).cloned();
         if let Some(known) = known
             && known.uid == uid
             && known.generation == generation
             && known.at.elapsed() < FRESH
         {
-            return Ok(known.resolved);
+            return Ok(known.credentials);
         }
-        let resolved = Arc::new(read(client, services, datastore).await?);
+        let credentials = Arc::new(read(client, datastore).await?);
         let known = Known {
             uid,
             generation,
             at: Instant::now(),
-            resolved: resolved.clone(),
+            credentials: credentials.clone(),
         };
-        self.locked(|all| all.insert(datastore.name_any(), known));
-        Ok(resolved)
-    }
-
-    fn locked<T>(&self, act: impl FnOnce(&mut HashMap<String, Known>) -> T) -> T {
-        act(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
+        locked(&self.credentials).insert(datastore.name_any(), known);
+        Ok(credentials)
     }
 }
 
-pub(crate) async fn read(client: &Client, services: &[Arc<Service>], datastore: &DataStore) -> Result<Resolved, Error> {
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn read(client: &Client, datastore: &DataStore) -> Result<Credentials, Error> {
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::DatastoreCredentials {
         datastore: datastore.name_any(),
         source,
@@ -101,26 +185,5 @@ pub(crate) async fn read(client: &Client, services: &[Arc<Service>], datastore: 
         login.ca_pem.clone(),
         credentials::authority_key(&values).map_err(refused)?,
     );
-    let endpoints = datastore.spec.endpoints.clone();
-    let mut addresses: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
-    for host in hosts_to_resolve(&endpoints, services) {
-        match tokio::net::lookup_host((host, 0)).await {
-            Ok(found) => {
-                addresses.insert(host.to_owned(), found.map(|address| address.ip()).collect());
-            }
-            Err(error) => {
-                tracing::warn!(datastore = datastore.name_any(), host, %error, "failed to resolve a datastore's endpoint");
-            }
-        }
-    }
-    Ok(Resolved {
-        facts: DatastoreFacts {
-            name: datastore.name_any(),
-            driver: datastore.spec.driver.as_str().to_owned(),
-            destinations: destinations(&endpoints, services, &addresses),
-            endpoints,
-        },
-        login,
-        authority,
-    })
+    Ok(Credentials { authority, login })
 }

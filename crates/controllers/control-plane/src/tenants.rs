@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use api::kamaji::v1alpha1::TenantControlPlane;
-use kube::{Client, ResourceExt};
+use kube::Client;
 
 use crate::Key;
 use crate::desired::{Account, DatastoreFacts};
@@ -37,18 +37,11 @@ impl std::fmt::Debug for Tenants {
     }
 }
 
-fn key(tcp: &TenantControlPlane) -> Key {
-    Key {
-        namespace: tcp.namespace().unwrap_or_default(),
-        name: tcp.name_any(),
-    }
-}
-
 impl Tenants {
     /// The memory of this very object: one of the same name that was deleted is forgotten.
     fn with<T>(&self, tcp: &TenantControlPlane, act: impl FnOnce(&mut Tenant) -> T) -> T {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let tenant = known.entry(key(tcp)).or_default();
+        let tenant = known.entry(Key::to(tcp)).or_default();
         let uid = tcp.metadata.uid.as_deref().unwrap_or_default();
         if tenant.uid != uid {
             *tenant = Tenant {
@@ -68,9 +61,19 @@ impl Tenants {
         known.remove(key).map(|gone| gone.uid)
     }
 
-    pub(crate) fn has_account(&self, tcp: &TenantControlPlane, store: &DatastoreFacts, account: &Account) -> bool {
+    /// The account that this process has seen in the store, and the store's name.
+    pub(crate) fn account(&self, tcp: &TenantControlPlane) -> Option<(String, Account)> {
         self.with(tcp, |tenant| {
-            tenant.account.as_ref() == Some(&(store.name.clone(), store.endpoints.clone(), account.clone()))
+            let (store, _, account) = tenant.account.as_ref()?;
+            Some((store.clone(), account.clone()))
+        })
+    }
+
+    /// The same, if it is in this very store.
+    pub(crate) fn account_in(&self, tcp: &TenantControlPlane, store: &DatastoreFacts) -> Option<Account> {
+        self.with(tcp, |tenant| {
+            let (name, endpoints, account) = tenant.account.as_ref()?;
+            (*name == store.name && *endpoints == store.endpoints).then(|| account.clone())
         })
     }
 
@@ -157,7 +160,7 @@ mod tests {
     #[test]
     fn what_vanished_or_was_made_anew_is_forgotten_by_its_uid() {
         let (tenants, old) = (Tenants::default(), tcp());
-        let (key, uid) = (key(&old), "5b8f4c1e-0000-4000-8000-000000000001");
+        let (key, uid) = (Key::to(&old), "5b8f4c1e-0000-4000-8000-000000000001");
         assert_eq!(tenants.forget_gone(&key, None), None, "nothing is known yet");
         tenants.stop(&old);
         assert_eq!(tenants.forget_gone(&key, Some(uid)), None, "it is still there");

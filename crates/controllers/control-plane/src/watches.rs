@@ -3,24 +3,23 @@
 //! Only what carries our label is kept of kinds of which a cluster has many. Services and Nodes are kept whole but for
 //! what nobody reads: datastores, DNS and the users' own Services have no label of ours.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 
+use api::capsule::names::LAST_APPLIED;
 use api::kamaji::names::{NAME_LABEL, PROJECT_LABEL, PROJECT_VALUE};
 use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Node, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, PersistentVolumeClaim, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{NetworkPolicy, ServiceCIDR};
 use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
-use runtime::shared::Change;
-use runtime::{Shared, Shutdown};
+use runtime::{Index, Shared, Shutdown};
 
-use crate::admin_network::node_addresses;
-use crate::destinations::is_endpoint;
+use crate::admin_cluster::Follower;
+use crate::destinations::{Services, cluster_ips, is_endpoint};
 use crate::error::Error;
-use crate::observe::datastore_name;
+use crate::store;
 
 /// One watch per kind. The first four are of interest to webhooks as well.
 #[derive(Clone)]
@@ -34,6 +33,13 @@ pub struct Watches {
     /// All Nodes, trimmed to their addresses and pod networks.
     pub nodes: Shared<Node>,
     pub(crate) secrets: Shared<Secret>,
+    /// Secrets by the control plane whose name they carry.
+    pub(crate) own_secrets: Index<Secret, Key>,
+    pub(crate) claims: Shared<PersistentVolumeClaim>,
+    /// The same of claims.
+    pub(crate) own_claims: Index<PersistentVolumeClaim, Key>,
+    pub(crate) services_by_namespace: Index<Service, String>,
+    pub(crate) services_by_address: Index<Service, String>,
     pub(crate) config_maps: Shared<ConfigMap>,
     pub(crate) deployments: Shared<Deployment>,
     pub(crate) network_policies: Shared<NetworkPolicy>,
@@ -91,12 +97,19 @@ impl Watches {
         // Also those that users gave to a control plane, for its own volumes.
         let named = watcher::Config::default().labels(NAME_LABEL);
         let api_server = watcher::Config::default().labels("kubernetes.io/service-name=kubernetes");
+        let secrets = Shared::start(Api::all(client.clone()), named.clone(), |_| {}, shutdown);
+        let claims = Shared::start(Api::all(client.clone()), named, trim_claim, shutdown);
         Self {
+            own_secrets: Index::of(&secrets, named_in_label),
+            own_claims: Index::of(&claims, named_in_label),
+            services_by_namespace: Index::of(&services, |service| service.namespace().into_iter().collect()),
+            services_by_address: Index::of(&services, |service| cluster_ips(service).map(str::to_owned).collect()),
             control_planes,
             datastores,
             services,
             nodes,
-            secrets: Shared::start(Api::all(client.clone()), named, |_| {}, shutdown),
+            secrets,
+            claims,
             config_maps: Shared::start(Api::all(client.clone()), ours(), |_| {}, shutdown),
             deployments: Shared::start(Api::all(client.clone()), ours(), |_| {}, shutdown),
             network_policies: Shared::start(Api::all(client.clone()), ours(), |_| {}, shutdown),
@@ -124,6 +137,7 @@ impl Watches {
             && self.services.ready().await
             && self.nodes.ready().await
             && self.secrets.ready().await
+            && self.claims.ready().await
             && self.config_maps.ready().await
             && self.deployments.ready().await
             && self.network_policies.ready().await
@@ -133,10 +147,12 @@ impl Watches {
     }
 
     /// Puts control planes into the queue for everything that may change what should be done about them.
-    pub(crate) fn trigger(&self, queue: &runtime::Queue<Key>, default_datastore: Option<&str>) {
+    pub(crate) fn trigger(&self, queue: &runtime::Queue<Key>, default_datastore: Option<&str>, admin: &Follower) {
         self.control_planes
             .trigger(queue, |change| Key::of(change.object().as_ref()));
         self.secrets
+            .trigger(queue, |change| Key::of_part(change.object().as_ref()));
+        self.claims
             .trigger(queue, |change| Key::of_part(change.object().as_ref()));
         self.config_maps
             .trigger(queue, |change| Key::of_part(change.object().as_ref()));
@@ -159,7 +175,7 @@ impl Watches {
         self.datastores.trigger(queue, move |change| {
             let name = change.object().name_any();
             let uses = |tcp: &TenantControlPlane| {
-                datastore_name(tcp, default.as_deref()) == Some(name.as_str())
+                store::name(tcp, default.as_deref()) == Some(name.as_str())
                     || tcp
                         .spec
                         .data_store_overrides
@@ -168,43 +184,18 @@ impl Watches {
             };
             all_where(&control_planes, uses)
         });
-        let all_of_them = |control_planes: &Shared<TenantControlPlane>| {
-            let control_planes = control_planes.clone();
-            move || all(&control_planes)
-        };
-        let keys = all_of_them(&self.control_planes);
-        let nodes = NodeBook::default();
-        self.nodes.trigger(
-            queue,
-            move |change| if nodes.differs(change) { keys() } else { Vec::new() },
-        );
-        let keys = all_of_them(&self.control_planes);
-        self.service_cidrs.trigger(queue, move |_| keys());
-        let keys = all_of_them(&self.control_planes);
-        self.api_servers.trigger(queue, move |_| keys());
-    }
-}
-
-/// What was last seen of each Node. Kubelets write their status all the time; only addresses and networks matter here.
-#[derive(Default)]
-struct NodeBook(Mutex<HashMap<String, Vec<String>>>);
-
-impl NodeBook {
-    fn differs(&self, change: &Change<Node>) -> bool {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match change {
-            Change::Deleted(node) => known.remove(&node.name_any()).is_some(),
-            Change::Applied(node) => {
-                let mut facts: Vec<String> = node_addresses(node).map(str::to_owned).collect();
-                facts.extend(
-                    node.spec
-                        .iter()
-                        .flat_map(|spec| spec.pod_cidrs.iter().flatten())
-                        .cloned(),
-                );
-                known.insert(node.name_any(), facts.clone()) != Some(facts)
+        let if_changed = || {
+            let (control_planes, mut changed) = (self.control_planes.clone(), admin.changes());
+            move || {
+                if changed() { all(&control_planes) } else { Vec::new() }
             }
-        }
+        };
+        let mut keys = if_changed();
+        self.nodes.trigger(queue, move |_| keys());
+        let mut keys = if_changed();
+        self.service_cidrs.trigger(queue, move |_| keys());
+        let mut keys = if_changed();
+        self.api_servers.trigger(queue, move |_| keys());
     }
 }
 
@@ -224,6 +215,14 @@ impl std::fmt::Display for Key {
 }
 
 impl Key {
+    /// Of a control plane that was read from an API server, and so has both.
+    pub(crate) fn to(tcp: &TenantControlPlane) -> Self {
+        Self {
+            namespace: tcp.namespace().unwrap_or_default(),
+            name: tcp.name_any(),
+        }
+    }
+
     fn of(tcp: &TenantControlPlane) -> Option<Self> {
         Some(Self {
             namespace: tcp.namespace()?,
@@ -260,6 +259,24 @@ impl Key {
     }
 }
 
+/// The control plane whose name an object carries in its label.
+fn named_in_label(object: &impl ResourceExt) -> Vec<Key> {
+    let key = object.labels().get(NAME_LABEL).cloned().zip(object.namespace());
+    key.map(|(name, namespace)| Key { namespace, name })
+        .into_iter()
+        .collect()
+}
+
+impl Services for Watches {
+    fn named(&self, namespace: &str, name: &str) -> Option<Arc<Service>> {
+        self.services.get(Some(namespace), name)
+    }
+
+    fn at(&self, address: &str) -> Option<Arc<Service>> {
+        self.services_by_address.get(&address.to_owned()).into_iter().next()
+    }
+}
+
 fn all(control_planes: &Shared<TenantControlPlane>) -> Vec<Key> {
     all_where(control_planes, |_| true)
 }
@@ -284,6 +301,13 @@ fn concerns_all(service: &Service, datastores: &Shared<DataStore>) -> bool {
         .any(|datastore| is_endpoint(&datastore.spec.endpoints, service))
 }
 
+/// Whose it is, and no more.
+fn trim_claim(claim: &mut PersistentVolumeClaim) {
+    claim.metadata.annotations = None;
+    claim.spec = None;
+    claim.status = None;
+}
+
 fn trim_service(service: &mut Service) {
     if let Some(annotations) = &mut service.metadata.annotations {
         annotations.remove(LAST_APPLIED);
@@ -304,6 +328,3 @@ fn trim_node(node: &mut Node) {
         };
     }
 }
-
-/// What `kubectl apply` remembers; nobody here reads it.
-pub(crate) const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";

@@ -12,7 +12,8 @@ use api::kamaji::v1alpha1::{DataStore, Phase, TenantControlPlane};
 use control_plane_controller::desired::SECRET_COMPONENTS;
 use control_plane_controller::{Settings, Watches, run};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -667,13 +668,25 @@ async fn a_spec_that_reaches_beyond_its_author_changes_nothing() {
         ),
         ("borrower", secret("default-store"), "SecretNotOwn", "default-store"),
         (
+            "squatter",
+            deployment(json!({"additionalVolumes": [{"name": "a", "persistentVolumeClaim": {"claimName": "theirs"}}]})),
+            "ClaimNotOwn",
+            "theirs",
+        ),
+        (
+            "redirector",
+            deployment(json!({"extraArgs": {"scheduler": ["--config=/own/scheduler.yaml"]}})),
+            "FlagManaged",
+            "spec.controlPlane.deployment.extraArgs.scheduler[0]",
+        ),
+        (
             "tunnel",
             json!({"spec": {"addons": {"konnectivity": {}}}}),
             "NotYet",
             "spec.addons.konnectivity",
         ),
     ];
-    for (port, (name, changes, reason, field)) in (31160..).zip(refused) {
+    for (port, (name, changes, reason, field)) in (31161..).zip(refused) {
         world.create_control_plane(name, port, changes).await;
         let tcp = world.until_condition(name, "Accepted", reason).await;
         let conditions = tcp.status.clone().unwrap().conditions;
@@ -691,6 +704,12 @@ async fn a_spec_that_reaches_beyond_its_author_changes_nothing() {
         assert!(world.objects(name).await.is_empty());
         assert_eq!(tcp.status.unwrap().storage, None);
     }
+
+    // A claim that becomes its own lets it go on.
+    let claim = json!({"metadata": {"name": "theirs", "labels": {"kamaji.clastix.io/name": "squatter"}},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
+    create::<PersistentVolumeClaim>(&world.api(), claim).await;
+    world.until_condition("squatter", "Accepted", "SpecAccepted").await;
 
     // One that runs is left as it is, and goes on once it is put right.
     world.create_control_plane("running", 31170, json!({})).await;
@@ -743,6 +762,315 @@ async fn a_spec_that_reaches_beyond_its_author_changes_nothing() {
         when(control_planes.get_opt("running").await.unwrap().is_none(), String::new)
     })
     .await;
+    operator.kill().await;
+}
+
+/// What a test does to an object by hand.
+async fn merge<K>(api: &Api<K>, name: &str, changes: Value) -> K
+where
+    K: Resource + Clone + Debug + DeserializeOwned,
+{
+    api.patch(name, &PatchParams::default(), &Patch::Merge(changes))
+        .await
+        .unwrap()
+}
+
+impl World {
+    async fn forge_status(&self, name: &str, status: Value) {
+        let api: Api<TenantControlPlane> = self.api();
+        let changes = Patch::Merge(json!({"status": status}));
+        api.patch_status(name, &PatchParams::default(), &changes).await.unwrap();
+    }
+
+    /// Where the API server's pods keep their objects.
+    async fn prefix(&self, name: &str) -> Option<String> {
+        let deployment = self.api::<Deployment>().get_opt(name).await.unwrap()?;
+        let containers = deployment.spec?.template.spec?.containers;
+        let mut args = containers
+            .into_iter()
+            .flat_map(|container| container.args.unwrap_or_default());
+        args.find_map(|arg| arg.strip_prefix("--etcd-prefix=").map(str::to_owned))
+    }
+
+    /// Opens the control plane's policy and runs other pods, as somebody with rights in the namespace could; then waits
+    /// until both are as before.
+    async fn meddle_until_repaired(&self, name: &str) {
+        let (policies, deployments) = (self.api::<NetworkPolicy>(), self.api::<Deployment>());
+        let policy = policies.get(name).await.unwrap().spec;
+        let pods = deployments.get(name).await.unwrap().spec;
+        merge(&policies, name, json!({"spec": {"egress": [{}]}})).await;
+        merge(
+            &deployments,
+            name,
+            json!({"spec": {"template": {"spec": {"hostNetwork": false, "nodeSelector": {"their": "node"}, "serviceAccountName": "theirs"}}}}),
+        )
+        .await;
+        eventually("policy and pods are repaired", || async {
+            let now = policies.get(name).await.unwrap().spec;
+            when(now == policy, || format!("{now:?}"))?;
+            let account = |spec: &Option<k8s_openapi::api::apps::v1::DeploymentSpec>| {
+                spec.clone().and_then(|spec| spec.template.spec?.service_account_name)
+            };
+            let now = deployments.get(name).await.unwrap().spec;
+            when(account(&now) == account(&pods), || format!("{now:?}"))
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_needs_no_store_is_put_right_while_it_is_away_and_a_forged_status_leads_nowhere() {
+    let world = World::new().await;
+    let operator = Operator::start(&world.client, "default");
+    let uid = world
+        .create_control_plane("steady", 31181, json!({}))
+        .await
+        .uid()
+        .unwrap();
+    world.until_ready("steady").await;
+    let prefix = Some(format!("/{uid}"));
+    assert_eq!(world.prefix("steady").await, prefix);
+
+    // The store's credentials vanish.
+    let secrets: Api<Secret> = world.api();
+    let store = secrets.get("default-store").await.unwrap();
+    secrets.delete("default-store", &DeleteParams::default()).await.unwrap();
+    let away = || world.until_condition("steady", "DataStoreReady", "DataStoreNotReady");
+    away().await;
+    world.meddle_until_repaired("steady").await;
+    away().await;
+
+    // Forged, before this process and the next.
+    let forged = json!({"storage": {"setup": {"schema": "theirs", "user": "theirs"}}});
+    world.forge_status("steady", forged.clone()).await;
+    world.meddle_until_repaired("steady").await;
+    assert_eq!(world.prefix("steady").await, prefix);
+    operator.kill().await;
+    world.forge_status("steady", forged.clone()).await;
+    let operator = Operator::start(&world.client, "default");
+    eventually("the new operator has looked", || async {
+        let (passes, more) = operator.passes();
+        when(passes > 0 && !more, || format!("{passes} passes, more: {more}"))
+    })
+    .await;
+    away().await;
+    assert_eq!(
+        world.prefix("steady").await,
+        prefix,
+        "Secret and status disagree: nothing is touched"
+    );
+
+    // The store is back, and knows better than the status.
+    let again = json!({"metadata": {"name": "default-store"}, "data": store.data});
+    create::<Secret>(&secrets, again).await;
+    world.until_condition("steady", "DataStoreReady", "AccountReady").await;
+    eventually("the status is put right", || async {
+        let status = world.control_plane("steady").await.status.unwrap();
+        let setup = status.storage.unwrap().setup.unwrap();
+        when(
+            setup.schema == Some(uid.clone()) && setup.user == Some(uid.clone()),
+            || format!("{setup:?}"),
+        )
+    })
+    .await;
+    assert_eq!(world.prefix("steady").await, prefix);
+    let roles = world.etcd.etcdctl(&["role", "list"]).await.unwrap();
+    assert!(!roles.contains("theirs"), "{roles}");
+    operator.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_policy_is_taken_back_from_nobody_and_asked_back_from_somebody() {
+    let world = World::new().await;
+    let policies: Api<NetworkPolicy> = world.api();
+    // Somebody's policy of that name, from before.
+    let closed = json!({"metadata": {"name": "later"}, "spec": {"podSelector": {}, "policyTypes": ["Egress"]}});
+    create::<NetworkPolicy>(&policies, closed).await;
+    let operator = Operator::start(&world.client, "default");
+    world.create_control_plane("later", 31191, json!({})).await;
+    let later = world.until_condition("later", "Deployed", "NameTaken").await;
+    let conditions = later.status.unwrap().conditions;
+    let ready = conditions.iter().find(|one| one.type_ == "Ready").unwrap();
+    assert!(ready.message.contains("NetworkPolicy later"), "{}", ready.message);
+    assert!(
+        world.api::<Deployment>().get_opt("later").await.unwrap().is_none(),
+        "no pod without its policy"
+    );
+    let left = policies.get("later").await.unwrap();
+    assert!(left.labels().is_empty() && left.spec.unwrap().egress.is_none());
+    policies.delete("later", &DeleteParams::default()).await.unwrap();
+    world.until_carried_out("later").await;
+    let wanted = policies.get("later").await.unwrap().spec;
+
+    let until_ours = async || {
+        eventually("the policy is ours again", || async {
+            let now = policies.get("later").await.unwrap();
+            when(now.spec == wanted && now.owner_references().len() == 1, || {
+                format!("{now:?}")
+            })?;
+            when(now.labels().contains_key("kamaji.clastix.io/name"), || {
+                format!("{:?}", now.metadata)
+            })
+        })
+        .await;
+    };
+    // Relabelled; relabelled and disowned; replaced.
+    let unlabelled = json!({"metadata": {"labels": null}, "spec": {"egress": [{}]}});
+    merge(&policies, "later", unlabelled).await;
+    until_ours().await;
+    let nobodys = json!({"metadata": {"labels": null, "ownerReferences": null}, "spec": {"egress": [{}]}});
+    merge(&policies, "later", nobodys).await;
+    until_ours().await;
+
+    // Somebody else's.
+    let holder = create::<ConfigMap>(&world.api(), json!({"metadata": {"name": "holder"}})).await;
+    let theirs = json!({"metadata": {"ownerReferences": [{
+        "apiVersion": "v1", "kind": "ConfigMap", "name": "holder", "uid": holder.uid().unwrap(), "controller": true}]}});
+    merge(&policies, "later", theirs).await;
+    world.until_condition("later", "Deployed", "NameTaken").await;
+    let events: Api<Event> = world.api();
+    eventually("an Event names it", || async {
+        let found = events.list(&ListParams::default()).await.unwrap().items;
+        let named = found.iter().any(|event| {
+            event.reason.as_deref() == Some("NameTaken")
+                && event
+                    .note
+                    .as_ref()
+                    .is_some_and(|note| note.contains("NetworkPolicy later"))
+        });
+        when(named, || format!("{} Events", found.len()))
+    })
+    .await;
+    assert_eq!(
+        policies.get("later").await.unwrap().owner_references()[0].name,
+        "holder"
+    );
+    merge(&policies, "later", json!({"metadata": {"ownerReferences": null}})).await;
+    until_ours().await;
+    world.until_condition("later", "Deployed", "PodsStarting").await;
+    operator.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn going_drops_what_is_on_record_under_the_uid_whatever_the_status_says_and_nothing_of_others() {
+    let world = World::new().await;
+    let operator = Operator::start(&world.client, "default");
+    let control_planes: Api<TenantControlPlane> = world.api();
+    let neighbour = world
+        .create_control_plane("neighbour", 31201, json!({}))
+        .await
+        .uid()
+        .unwrap();
+    world.until_carried_out("neighbour").await;
+    let cases = [
+        ("blank", json!({"storage": null})),
+        (
+            "names",
+            json!({"storage": {"dataStoreName": "default", "setup": {"schema": neighbour, "user": neighbour}}}),
+        ),
+    ];
+    let mut uids = Vec::new();
+    for (port, (name, _)) in (31202..).zip(&cases) {
+        uids.push(world.create_control_plane(name, port, json!({})).await.uid().unwrap());
+        world.until_carried_out(name).await;
+    }
+    operator.kill().await;
+    for (name, status) in cases {
+        world.forge_status(name, status).await;
+        merge(&control_planes, name, json!({"metadata": {"finalizers": []}})).await;
+        merge(
+            &control_planes,
+            name,
+            json!({"metadata": {"finalizers": ["finalizer.kamaji.clastix.io"]}}),
+        )
+        .await;
+        control_planes.delete(name, &DeleteParams::default()).await.unwrap();
+    }
+    let operator = Operator::start(&world.client, "default");
+    for name in ["blank", "names"] {
+        eventually("it is gone", || async {
+            let left = control_planes.get_opt(name).await.unwrap();
+            when(left.is_none(), || format!("{:#?}", left.unwrap().status))
+        })
+        .await;
+    }
+    let users = world.etcd.etcdctl(&["user", "list"]).await.unwrap();
+    let roles = world.etcd.etcdctl(&["role", "list"]).await.unwrap();
+    let records = world
+        .etcd
+        .etcdctl(&["get", "/cotenant.dev/", "--prefix"])
+        .await
+        .unwrap();
+    for uid in &uids {
+        assert!(
+            !users.contains(uid) && !roles.contains(uid) && !records.contains(uid),
+            "{users}{roles}{records}"
+        );
+    }
+    assert!(users.contains(&neighbour) && roles.contains(&neighbour) && records.contains(&neighbour));
+    world.until_carried_out("neighbour").await;
+    operator.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_operators_account_is_taken_over_by_its_own_control_plane_alone() {
+    let world = World::new().await;
+    for name in ["old", "precious"] {
+        world.etcd.etcdctl(&["role", "add", name]).await.unwrap();
+        world
+            .etcd
+            .etcdctl(&["user", "add", name, "--no-password"])
+            .await
+            .unwrap();
+        world
+            .etcd
+            .etcdctl(&["put", &format!("/{name}/registry/x"), "value"])
+            .await
+            .unwrap();
+    }
+    let status = |name: &str| {
+        json!({"storage": {"driver": "etcd", "dataStoreName": "default",
+            "setup": {"schema": name, "user": name, "checksum": "1", "lastUpdate": "2026-11-20T12:00:00Z"}}})
+    };
+    let heir = world.create_control_plane("heir", 31211, json!({})).await;
+    let forger = world.create_control_plane("forger", 31212, json!({})).await;
+    let secret = json!({
+        "metadata": {
+            "name": "heir-datastore-config",
+            "labels": {"kamaji.clastix.io/project": "kamaji", "kamaji.clastix.io/name": "heir"},
+            "ownerReferences": [{"apiVersion": "kamaji.clastix.io/v1alpha1", "kind": "TenantControlPlane", "name": "heir",
+                "uid": heir.uid().unwrap(), "controller": true}],
+        },
+        "stringData": {"DB_CONNECTION_STRING": "", "DB_SCHEMA": "old", "DB_USER": "old", "DB_PASSWORD": "x"},
+    });
+    create::<Secret>(&world.api(), secret).await;
+    world.forge_status("heir", status("old")).await;
+    world.forge_status("forger", status("precious")).await;
+
+    let operator = Operator::start(&world.client, "default");
+    world.until_carried_out("heir").await;
+    world.until_carried_out("forger").await;
+    assert_eq!(world.prefix("heir").await.as_deref(), Some("/old"));
+    assert_eq!(world.prefix("forger").await, forger.uid().map(|uid| format!("/{uid}")));
+    for name in ["heir", "forger"] {
+        let control_planes = world.api::<TenantControlPlane>();
+        control_planes.delete(name, &DeleteParams::default()).await.unwrap();
+        eventually("it is gone", || async {
+            when(control_planes.get_opt(name).await.unwrap().is_none(), || {
+                name.to_owned()
+            })
+        })
+        .await;
+    }
+    let left = world
+        .etcd
+        .etcdctl(&["get", "/", "--prefix", "--keys-only"])
+        .await
+        .unwrap();
+    assert!(
+        left.contains("/precious/registry/x") && !left.contains("/old/"),
+        "{left}"
+    );
     operator.kill().await;
 }
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use control_plane_controller::datastore::etcd::{Claim, EtcdStore, StoreConfig, StoreError, Unrecorded};
+use control_plane_controller::datastore::etcd::{Claim, EtcdStore, Held, StoreConfig, StoreError, Unrecorded};
 use etcd_client::{Certificate, Client, ConnectOptions, GetOptions, Identity, TlsOptions};
 use testbed::EtcdFixture;
 
@@ -99,8 +99,8 @@ async fn two_control_planes_do_not_meet_even_when_one_name_begins_like_the_other
     assert_eq!(content(&etcd, "/cp-aa/").await, neighbour);
     assert_eq!(
         content(&etcd, "/cotenant.dev/").await.len(),
-        2,
-        "the neighbour's two records"
+        4,
+        "the neighbour's two records, by name and by owner"
     );
     as_other.put("/cp-aa/registry/secrets/y", "gas", None).await.unwrap();
     assert!(as_one.get("/cp-a/", None).await.is_err(), "the user is gone");
@@ -125,7 +125,7 @@ async fn names_have_one_owner() {
         }
     }
     // What failed has left nothing, so that its names are free for others.
-    assert_eq!(content(&etcd, "/cotenant.dev/").await.len(), 2);
+    assert_eq!(content(&etcd, "/cotenant.dev/").await.len(), 4);
     store
         .remove(&claim("oil", "olaf", "uid-gas"), Unrecorded::Adopt)
         .await
@@ -156,6 +156,44 @@ async fn names_have_one_owner() {
             Err(StoreError::Refused(_))
         ));
     }
+}
+
+#[tokio::test]
+async fn the_store_says_what_somebody_has_without_being_told_the_names() {
+    let etcd = EtcdFixture::start().await;
+    let mut store = EtcdStore::connect(&config(&etcd)).await.unwrap();
+    let oil = claim("oil", "olaf", "uid-1");
+    store.ensure(&oil, Unrecorded::Refuse).await.unwrap();
+    store
+        .ensure(&claim("gas", "greta", "uid-11"), Unrecorded::Refuse)
+        .await
+        .unwrap();
+    let held = |schemas: &[&str], users: &[&str]| Held {
+        schemas: schemas.iter().map(ToString::to_string).collect(),
+        users: users.iter().map(ToString::to_string).collect(),
+    };
+    assert_eq!(store.held("uid-1", None).await.unwrap(), held(&["oil"], &["olaf"]));
+    // Names of others, wherever they are claimed, are not added.
+    let claimed = store.held("uid-1", Some(("gas", "greta"))).await.unwrap();
+    assert_eq!(claimed, held(&["oil"], &["olaf"]));
+    assert_eq!(store.held("uid", Some(("oil", "olaf"))).await.unwrap(), Held::default());
+
+    // Recorded before there were entries by owner: found by name, and completed by the next pass.
+    let mut root = root(&etcd).await;
+    let prefix = etcd_client::DeleteOptions::new().with_prefix();
+    root.delete("/cotenant.dev/owners/uid-1/", Some(prefix)).await.unwrap();
+    assert_eq!(store.held("uid-1", None).await.unwrap(), Held::default());
+    let named = store.held("uid-1", Some(("oil", "olaf"))).await.unwrap();
+    assert_eq!(named, held(&["oil"], &["olaf"]));
+    store.ensure(&oil, Unrecorded::Refuse).await.unwrap();
+    assert_eq!(store.held("uid-1", None).await.unwrap(), named);
+
+    store.remove(&oil, Unrecorded::Refuse).await.unwrap();
+    assert_eq!(
+        store.held("uid-1", Some(("oil", "olaf"))).await.unwrap(),
+        Held::default()
+    );
+    assert_eq!(content(&etcd, "/cotenant.dev/owners/").await.len(), 2, "the other's");
 }
 
 #[tokio::test]

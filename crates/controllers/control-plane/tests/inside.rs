@@ -255,7 +255,12 @@ async fn deleted_and_changed_objects_come_back(client: &Client, desired: &Desire
             manifest["kind"].as_str().unwrap(),
             reference.namespace,
         );
-        api.delete(&reference.name, &DeleteParams::default()).await.unwrap();
+        match api.delete(&reference.name, &DeleteParams::default()).await {
+            // Some are owned by others of them, and the garbage collector may be first.
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => panic!("{}: {error}", object.reference),
+        }
     }
     inside::reconcile(client, desired).await.unwrap();
     // Foreground garbage collection of what the deleted bindings owned may still be under way.

@@ -319,16 +319,16 @@ fn rendered() -> BTreeMap<String, String> {
         &BTreeMap::new(),
         authority,
         &AdminNetwork::default(),
-        &default_dns_labels(),
         clock,
     )
     .unwrap();
+    let around = desired::surroundings(&hosted, &AdminNetwork::default(), &default_dns_labels());
 
     let mut flat = BTreeMap::new();
     for object in [
         serde_json::to_value(&front).unwrap(),
-        serde_json::to_value(&objects.kubeadm_config).unwrap(),
-        serde_json::to_value(&objects.network_policy).unwrap(),
+        serde_json::to_value(&around.kubeadm_config).unwrap(),
+        serde_json::to_value(&around.network_policy).unwrap(),
         serde_json::to_value(&objects.deployment).unwrap(),
     ] {
         flatten_object(&object, &mut flat);

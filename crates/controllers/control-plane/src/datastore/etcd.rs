@@ -5,7 +5,8 @@
 //! from `/cp-aa/`.
 //!
 //! Who has which names is remembered in the store itself, under `/cotenant.dev/`: two control planes whose admissions
-//! crossed, or whose API objects were restored from a backup, still cannot meet. An entry is made before anything else
+//! crossed, or whose API objects were restored from a backup, still cannot meet. The same is remembered by owner, so that
+//! what somebody has is found without believing what API objects say about it. An entry is made before anything else
 //! and removed after everything else, so each step can be repeated after a crash at any point. Names that somebody has
 //! without such an entry are an older operator's work: they are taken over only for a control plane whose status says
 //! that they are its own, and refused to everybody else, together with whatever data lies there.
@@ -51,6 +52,15 @@ pub struct Claim {
     pub user: String,
     /// UID of the TenantControlPlane.
     pub owner: String,
+}
+
+/// Names that are on record as one owner's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Schemas, in order.
+    pub schemas: Vec<String>,
+    /// Users, in order.
+    pub users: Vec<String>,
 }
 
 /// Whether names that exist without an owner on record are this control plane's.
@@ -274,7 +284,9 @@ impl EtcdStore {
         }
         for (record, holder) in records(claim).into_iter().zip([schema, user]) {
             if holder.as_ref() == Some(&claim.owner) {
-                answer("remove a record", self.client.delete(record, None)).await?;
+                let both = [record_by_owner(&claim.owner, &record), record];
+                let transaction = Txn::new().and_then(both.map(|key| TxnOp::delete(key, None)));
+                answer("remove a record", self.client.txn(transaction)).await?;
             }
         }
         Ok(())
@@ -310,6 +322,36 @@ impl EtcdStore {
         Ok(())
     }
 
+    /// What is on record as this owner's. Of names that were recorded before there were entries by owner, only `named` are
+    /// found.
+    pub async fn held(&mut self, owner: &str, named: Option<(&str, &str)>) -> Result<Held, StoreError> {
+        let (first, end) = range_of_owner(owner);
+        let (schemas, users) = (format!("{first}schemas/"), format!("{first}users/"));
+        let options = GetOptions::new().with_range(end).with_keys_only();
+        let found = answer("look up an owner", self.client.get(first, Some(options))).await?;
+        let mut held = Held::default();
+        for entry in found.kvs() {
+            let key = String::from_utf8_lossy(entry.key());
+            if let Some(schema) = key.strip_prefix(&schemas) {
+                held.schemas.push(schema.to_owned());
+            } else if let Some(user) = key.strip_prefix(&users) {
+                held.users.push(user.to_owned());
+            }
+        }
+        let Some((schema, user)) = named else {
+            return Ok(held);
+        };
+        for (names, name, record) in [
+            (&mut held.schemas, schema, record(SCHEMAS, schema)),
+            (&mut held.users, user, record(USERS, user)),
+        ] {
+            if !names.iter().any(|known| known == name) && self.holder(&record).await?.as_deref() == Some(owner) {
+                names.push(name.to_owned());
+            }
+        }
+        Ok(held)
+    }
+
     /// Writes down whose the names are, unless that is known.
     async fn record(&mut self, claim: &Claim, unrecorded: Unrecorded) -> Result<(), StoreError> {
         let taken = |what: &'static str, name: &str| {
@@ -336,13 +378,22 @@ impl EtcdStore {
         }
         let names = [("schema", &claim.schema, schema), ("user", &claim.user, user)];
         for (record, (what, name, holder)) in records(claim).into_iter().zip(names) {
+            let by_owner = record_by_owner(&claim.owner, &record);
             if holder.is_some() {
+                // Ours. It may have been recorded before there were entries by owner.
+                let transaction = Txn::new()
+                    .when([Compare::create_revision(by_owner.as_str(), CompareOp::Equal, 0)])
+                    .and_then([TxnOp::put(by_owner.as_str(), "", None::<PutOptions>)]);
+                answer("record an owner", self.client.txn(transaction)).await?;
                 continue;
             }
             // Whoever comes first has it.
             let transaction = Txn::new()
                 .when([Compare::create_revision(record.as_str(), CompareOp::Equal, 0)])
-                .and_then([TxnOp::put(record.as_str(), claim.owner.as_str(), None::<PutOptions>)]);
+                .and_then([
+                    TxnOp::put(record.as_str(), claim.owner.as_str(), None::<PutOptions>),
+                    TxnOp::put(by_owner, "", None::<PutOptions>),
+                ]);
             let first = answer("record an owner", self.client.txn(transaction))
                 .await?
                 .succeeded();
@@ -398,12 +449,31 @@ fn key_range(schema: &str) -> (Vec<u8>, Vec<u8>) {
     (key, end)
 }
 
+const SCHEMAS: &str = "schemas";
+const USERS: &str = "users";
+
 /// Where it is written down whose schema and user these are.
 fn records(claim: &Claim) -> [String; 2] {
-    [
-        format!("/{OWN_PREFIX}/schemas/{}", claim.schema),
-        format!("/{OWN_PREFIX}/users/{}", claim.user),
-    ]
+    [record(SCHEMAS, &claim.schema), record(USERS, &claim.user)]
+}
+
+fn record(what: &str, name: &str) -> String {
+    format!("/{OWN_PREFIX}/{what}/{name}")
+}
+
+/// The same by owner, for a record.
+fn record_by_owner(owner: &str, record: &str) -> String {
+    let rest = record.strip_prefix(&format!("/{OWN_PREFIX}/")).unwrap_or(record);
+    format!("{}{rest}", range_of_owner(owner).0)
+}
+
+/// Everything by this owner: first key, and the first one after.
+fn range_of_owner(owner: &str) -> (String, String) {
+    // After a slash comes `0`.
+    (
+        format!("/{OWN_PREFIX}/owners/{owner}/"),
+        format!("/{OWN_PREFIX}/owners/{owner}0"),
+    )
 }
 
 async fn answer<T>(step: &'static str, question: impl Future<Output = Result<T, EtcdError>>) -> Result<T, StoreError> {
@@ -444,6 +514,21 @@ mod tests {
         assert!(!within("cp-a", "/cp-a"));
         assert!(!within("cp-aa", "/cp-a/registry"));
         assert!(within("/cp-a/", "/cp-a/registry"));
+    }
+
+    #[test]
+    fn records_by_owner_are_apart_from_those_of_longer_names() {
+        let (first, end) = range_of_owner("uid-1");
+        let within = |owner: &str| {
+            let key = record_by_owner(owner, &record(SCHEMAS, "oil/x"));
+            (first.as_str()..end.as_str()).contains(&key.as_str())
+        };
+        assert_eq!(
+            record_by_owner("uid-1", &record(SCHEMAS, "oil/x")),
+            "/cotenant.dev/owners/uid-1/schemas/oil/x"
+        );
+        assert!(within("uid-1"));
+        assert!(!within("uid-11") && !within("uid-") && !within("uid-0"));
     }
 
     #[test]

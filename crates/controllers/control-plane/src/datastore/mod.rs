@@ -37,6 +37,7 @@ use tokio::time::Instant;
 use self::credentials::Read;
 use self::etcd::EtcdStore;
 use self::status::{Findings, Reach};
+use crate::Key;
 
 const FIELD_MANAGER: &str = "cotenant-datastore";
 
@@ -125,7 +126,7 @@ pub async fn run(context: Context, controllers: &runtime::controller::Metrics, s
 
 /// The stores that a control plane uses and those that say it does, unless they agree already.
 fn affected(stores: &Shared<DataStore>, tcp: &TenantControlPlane, default: Option<&str>) -> Vec<String> {
-    let (name, uses) = (reference(tcp), effective::data_stores(tcp, default));
+    let (name, uses) = (Key::to(tcp).to_string(), effective::data_stores(tcp, default));
     let gone = tcp.metadata.deletion_timestamp.is_some();
     let affected = stores.store().state().into_iter().filter(|store| {
         let listed = store
@@ -137,10 +138,6 @@ fn affected(stores: &Shared<DataStore>, tcp: &TenantControlPlane, default: Optio
     let mut affected: Vec<_> = affected.map(|store| store.name_any()).collect();
     affected.sort_unstable();
     affected
-}
-
-fn reference(tcp: &TenantControlPlane) -> String {
-    format!("{}/{}", tcp.namespace().unwrap_or_default(), tcp.name_any())
 }
 
 struct Worker {

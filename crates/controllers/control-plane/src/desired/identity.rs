@@ -59,6 +59,8 @@ pub enum Ownership {
     Ours,
     /// Controlled by nobody, and labelled as this control plane's: left behind by a restore, or brought by the user.
     Orphan,
+    /// Nobody's, and nothing says that it was ever meant for this control plane.
+    Unowned,
     /// Somebody else's: must not be touched.
     Foreign,
 }
@@ -68,11 +70,8 @@ pub enum Ownership {
 /// A name alone is not a right: a control plane called `kubernetes` in `default` must not take the Service of that name.
 pub fn ownership(tcp: &TenantControlPlane, existing: &ObjectMeta) -> Ownership {
     let uid = tcp.metadata.uid.as_deref().unwrap_or_default();
-    let controller = existing
-        .owner_references
-        .iter()
-        .flatten()
-        .find(|reference| reference.controller == Some(true));
+    let owners = || existing.owner_references.iter().flatten();
+    let controller = owners().find(|reference| reference.controller == Some(true));
     match controller {
         Some(reference) if !uid.is_empty() && reference.uid == uid => Ownership::Ours,
         Some(_) => Ownership::Foreign,
@@ -81,6 +80,8 @@ pub fn ownership(tcp: &TenantControlPlane, existing: &ObjectMeta) -> Ownership {
             let value = |key: &str| labels.and_then(|labels| labels.get(key)).map(String::as_str);
             if value(PROJECT_LABEL) == Some(PROJECT_VALUE) && value(NAME_LABEL) == Some(tcp.name_any().as_str()) {
                 Ownership::Orphan
+            } else if owners().all(|reference| !uid.is_empty() && reference.uid == uid) {
+                Ownership::Unowned
             } else {
                 Ownership::Foreign
             }
@@ -109,7 +110,36 @@ pub fn secret_checksum(data: &BTreeMap<String, ByteString>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn a_name_alone_is_not_a_right() {
+        let tcp = crate::desired::tests::tcp();
+        let uid = tcp.metadata.uid.clone().unwrap();
+        let owner = |uid: &str, controller: bool| json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": uid, "controller": controller});
+        let labels = json!({"kamaji.clastix.io/project": "kamaji", "kamaji.clastix.io/name": "demo"});
+        let rows = [
+            (json!({"ownerReferences": [owner(&uid, true)]}), Ownership::Ours),
+            (
+                json!({"ownerReferences": [owner("other", true)], "labels": labels}),
+                Ownership::Foreign,
+            ),
+            (json!({"ownerReferences": [owner("other", false)]}), Ownership::Foreign),
+            (json!({"labels": labels}), Ownership::Orphan),
+            (json!({}), Ownership::Unowned),
+            (json!({"ownerReferences": [owner(&uid, false)]}), Ownership::Unowned),
+            (
+                json!({"labels": {"kamaji.clastix.io/name": "demo"}}),
+                Ownership::Unowned,
+            ),
+        ];
+        for (metadata, expected) in rows {
+            let existing: ObjectMeta = serde_json::from_value(metadata.clone()).unwrap();
+            assert_eq!(ownership(&tcp, &existing), expected, "{metadata}");
+        }
+    }
 
     #[test]
     fn the_checksum_is_md5_over_the_values_in_key_order() {

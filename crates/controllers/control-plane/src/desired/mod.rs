@@ -15,18 +15,18 @@ pub mod network_policy;
 pub mod secrets;
 pub mod service;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use api::kamaji::names::DATASTORE_SECRET_FINALIZER;
-use api::kamaji::v1alpha1::TenantControlPlane;
+use api::kamaji::v1alpha1::{TenantControlPlane, TenantControlPlaneStatus};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
 use pki::San;
 use serde::Serialize;
-use tenancy::control_plane::deputy::{self, Trust};
-use tenancy::control_plane::{effective, not_yet};
+use tenancy::control_plane::deputy::{self, Own, Trust};
+use tenancy::control_plane::{arguments, effective, not_yet};
 use tenancy::denial::Denial;
 
 use self::exposure::Exposure;
@@ -96,8 +96,9 @@ impl Waiting {
 ///
 /// Admission has asked the same, but objects may be older than its rules, Secrets may lose their labels, and
 /// administrators may trust less than they did.
-pub fn refusal(tcp: &TenantControlPlane, own_secrets: &BTreeSet<String>, trust: &Trust) -> Option<Waiting> {
-    let mut denials = deputy::denials(tcp, own_secrets, trust);
+pub fn refusal(tcp: &TenantControlPlane, own: &Own, trust: &Trust) -> Option<Waiting> {
+    let mut denials = deputy::denials(tcp, own, trust);
+    denials.extend(arguments::flags(arguments::extra_args(tcp)).0);
     denials.extend(not_yet::denials(&tcp.spec));
     let (first, more) = denials.split_first()?;
     Some(Waiting::accepted(first, more.len()))
@@ -113,7 +114,31 @@ pub struct Account {
 }
 
 impl Account {
-    /// What is on record wins, then what the spec asks for, then the UID, which nobody else can have.
+    /// What the spec asks for, else the UID, which nobody else can have.
+    pub fn asked(tcp: &TenantControlPlane) -> Self {
+        let [schema, user] = [&tcp.spec.data_store_schema, &tcp.spec.data_store_username];
+        let or_uid = |asked: &Option<String>| {
+            let asked = asked.clone().filter(|asked| !asked.is_empty());
+            asked.or_else(|| tcp.metadata.uid.clone()).unwrap_or_default()
+        };
+        Self {
+            schema: or_uid(schema),
+            user: or_uid(user),
+        }
+    }
+
+    /// What the status has on record. Whoever may write the status may write anything there, so this is a claim and no
+    /// proof.
+    pub fn recorded(tcp: &TenantControlPlane) -> Option<Self> {
+        let setup = tcp.status.as_ref()?.storage.as_ref()?.setup.as_ref()?;
+        let given = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
+        Some(Self {
+            schema: given(&setup.schema)?,
+            user: given(&setup.user)?,
+        })
+    }
+
+    /// What a control plane seems to have: what is on record, else what it asks for. The store knows better.
     pub fn of(tcp: &TenantControlPlane) -> Self {
         Self {
             schema: effective::schema(tcp).unwrap_or_default().to_owned(),
@@ -154,7 +179,7 @@ pub struct Hosted<'a> {
     pub exposure: Exposure,
     /// What its certificate answers to.
     pub server_names: Vec<San>,
-    /// Its account in the datastore.
+    /// Its account in the datastore: as it seems, until the store was asked.
     pub account: Account,
     /// The datastore.
     pub datastore: DatastoreFacts,
@@ -248,6 +273,15 @@ pub fn version(wanted: &str, installed: Option<&str>) -> VersionPlan {
     }
 }
 
+/// The version of a control plane, beside what its status says is installed.
+pub fn version_of(tcp: &TenantControlPlane) -> VersionPlan {
+    let installed = tcp
+        .status
+        .as_ref()
+        .and_then(TenantControlPlaneStatus::installed_version);
+    version(&tcp.spec.kubernetes.version, installed)
+}
+
 /// Everything that was decided about a control plane, without any key material. What `explain` prints.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
@@ -265,14 +299,27 @@ pub struct Plan {
     pub secrets: Vec<SecretPlan>,
 }
 
-/// The objects of a plan, with key material.
-pub struct Objects {
-    /// Recipes and data of all Secrets, in the order in which they are written.
-    pub secrets: Vec<(SecretRecipe, secrets::Data)>,
+/// Objects that need nothing of the datastore but where it is. They are put right whether it answers or not.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Surroundings {
     /// What kubeadm would say.
     pub kubeadm_config: ConfigMap,
     /// What the pods may reach.
     pub network_policy: NetworkPolicy,
+}
+
+/// Renders what surrounds the pods.
+pub fn surroundings(hosted: &Hosted<'_>, admin: &AdminNetwork, dns_labels: &BTreeMap<String, String>) -> Surroundings {
+    Surroundings {
+        kubeadm_config: kubeadm_config::kubeadm_config(hosted),
+        network_policy: network_policy::network_policy(hosted.tcp, admin, &hosted.datastore.destinations, dns_labels),
+    }
+}
+
+/// The objects of a plan, with key material.
+pub struct Objects {
+    /// Recipes and data of all Secrets, in the order in which they are written.
+    pub secrets: Vec<(SecretRecipe, secrets::Data)>,
     /// The pods.
     pub deployment: Deployment,
     /// Checksums of the Secrets, by component.
@@ -293,14 +340,17 @@ impl std::fmt::Debug for Objects {
     }
 }
 
-/// Decides everything about a control plane whose address is known.
+/// Decides about credentials and pods of a control plane whose address is known. Without the datastore's authority, which
+/// is while the store is not ready, what it has signed stays as it is.
+///
+/// # Errors
+/// When something has to be signed and its signer is not there.
 pub fn plan(
     hosted: &Hosted<'_>,
     refused_version: Option<String>,
     existing: &BTreeMap<String, Secret>,
     datastore_authority: Option<(String, String)>,
     admin: &AdminNetwork,
-    dns_labels: &BTreeMap<String, String>,
     clock: secrets::Clock,
 ) -> Result<(Plan, Objects), secrets::Error> {
     let recipes = hosted.secret_recipes();
@@ -326,8 +376,6 @@ pub fn plan(
         secrets: credentials.plans,
     };
     let objects = Objects {
-        kubeadm_config: kubeadm_config::kubeadm_config(hosted),
-        network_policy: network_policy::network_policy(hosted.tcp, admin, &hosted.datastore.destinations, dns_labels),
         deployment: deployment::deployment(hosted, &checksums),
         secrets: recipes
             .into_iter()

@@ -225,7 +225,7 @@ impl std::fmt::Debug for Outcome {
 
 /// Judges every Secret in order and makes what is missing.
 ///
-/// `datastore` is the datastore's authority. The same input gives the same decisions; only new key material differs.
+/// `datastore` is the datastore's authority; without it, what it signs cannot be judged and stays as it is. The same input gives the same decisions; only new key material differs.
 pub fn plan(
     recipes: &[SecretRecipe],
     existing: &BTreeMap<String, Secret>,
@@ -237,7 +237,11 @@ pub fn plan(
     signers.extend(datastore.map(|authority| (Signer::Datastore, authority)));
     for wanted in recipes {
         let old = existing.get(&wanted.name);
-        let (action, data) = match judge(wanted, old, &signers, clock) {
+        let judged = match unjudged(wanted, old, &signers) {
+            Some(data) => Ok(data),
+            None => judge(wanted, old, &signers, clock),
+        };
+        let (action, data) = match judged {
             Ok(data) => {
                 let old = old.expect("only an existing Secret serves");
                 let repaired = old.data.as_ref() != Some(&data) || !metadata_serves(wanted, old, &data);
@@ -262,6 +266,15 @@ pub fn plan(
         outcome.data.insert(wanted.name.clone(), data);
     }
     Ok(outcome)
+}
+
+/// The data of a Secret whose signer, the datastore, cannot be asked now.
+fn unjudged(wanted: &SecretRecipe, old: Option<&Secret>, signers: &Signers) -> Option<Data> {
+    let Recipe::Leaf { signer, .. } = &wanted.recipe else {
+        return None;
+    };
+    let unknown = *signer == Signer::Datastore && !signers.contains_key(signer);
+    old.filter(|_| unknown)?.data.clone()
 }
 
 /// Whether an existing Secret serves. Gives the data that it should hold (its own, with copies completed), or why it

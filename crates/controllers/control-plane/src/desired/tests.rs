@@ -63,14 +63,12 @@ fn planned(
     let address = exposure::address(tcp, None).unwrap();
     let exposure = exposure::exposure(tcp, address, [], &[]);
     let hosted = Hosted::new(tcp, tcp.spec.kubernetes.version.clone(), exposure, facts(), Some(25));
-    let dns = network_policy::default_dns_labels();
     plan(
         &hosted,
         None,
         existing,
         Some(store.clone()),
         &AdminNetwork::default(),
-        &dns,
         clock,
     )
     .unwrap()
@@ -365,6 +363,31 @@ fn the_account_is_the_one_on_record_then_the_asked_for_then_the_uid() {
 }
 
 #[test]
+fn without_the_store_what_it_signed_stays_and_the_rest_is_still_looked_after() {
+    let (tcp, store) = (tcp(), authority());
+    let (_, objects) = planned(&tcp, &BTreeMap::new(), &store, clock());
+    let mut existing = written(&tcp, &objects);
+    existing.remove("demo-scheduler-kubeconfig");
+    let address = exposure::address(&tcp, None).unwrap();
+    let exposure = exposure::exposure(&tcp, address, [], &[]);
+    let hosted = Hosted::new(&tcp, tcp.spec.kubernetes.version.clone(), exposure, facts(), Some(25));
+    let without =
+        |existing: &BTreeMap<String, Secret>| plan(&hosted, None, existing, None, &AdminNetwork::default(), clock());
+    let (kept, _) = without(&existing).unwrap();
+    for (component, action) in actions(&kept) {
+        let expected = match component {
+            "scheduler-kubeconfig" => Action::Issue(Reason::Missing),
+            _ => Action::Keep,
+        };
+        assert_eq!(*action, expected, "{component}");
+    }
+    existing.remove("demo-datastore-certificate");
+    assert!(
+        matches!(without(&existing), Err(secrets::Error::NoSigner { secret }) if secret == "demo-datastore-certificate")
+    );
+}
+
+#[test]
 fn the_components_collect_garbage_as_the_operator_says_and_the_authors_own_containers_as_they_like() {
     let mut tcp = tcp();
     let sidecar = json!([{"name": "sidecar", "image": "example.test/sidecar"}]);
@@ -412,8 +435,8 @@ fn nothing_with_key_material_shows_it_when_printed() {
         config_map: None,
         network_policy: None,
         secrets: BTreeMap::from([("demo-ca".to_owned(), secret)]),
-        nodes: Vec::new(),
-        admin: AdminNetwork::default(),
+        own: Own::default(),
+        admin: std::sync::Arc::default(),
         dns_labels: BTreeMap::new(),
     };
     let outcome = secrets::Outcome {

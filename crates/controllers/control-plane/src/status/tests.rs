@@ -85,11 +85,12 @@ fn condition<'a>(status: &'a TenantControlPlaneStatus, type_: &str) -> (&'a str,
 fn a_pass_that_stops_says_where_and_keeps_what_was_known() {
     let mut tcp = tcp();
     tcp.metadata.generation = Some(4);
+    let missing = [Waiting::datastore(
+        "DataStoreMissing",
+        "the DataStore default does not exist".to_owned(),
+    )];
     let outcome = Outcome {
-        stopped: Some(Waiting::datastore(
-            "DataStoreMissing",
-            "the DataStore default does not exist".to_owned(),
-        )),
+        stops: &missing,
         ..Outcome::default()
     };
     let status = of(&tcp, &outcome, now());
@@ -98,6 +99,28 @@ fn a_pass_that_stops_says_where_and_keeps_what_was_known() {
     assert_eq!(condition(&status, DATASTORE), ("False", "DataStoreMissing"));
     assert_eq!(condition(&status, CREDENTIALS), ("", ""));
     assert_eq!(status.observed_generation, None);
+}
+
+#[test]
+fn every_stop_is_said_at_its_own_place_and_the_first_over_all() {
+    let taken = Waiting {
+        condition: DEPLOYED,
+        reason: "NameTaken",
+        message: "failed to write the NetworkPolicy demo".to_owned(),
+    };
+    let stops = [
+        taken,
+        Waiting::datastore("DataStoreNotReady", "the DataStore default is not ready".to_owned()),
+    ];
+    let outcome = Outcome {
+        stops: &stops,
+        ..Outcome::default()
+    };
+    let status = of(&tcp(), &outcome, now());
+    assert_eq!(condition(&status, READY), ("False", "NameTaken"));
+    assert_eq!(condition(&status, DATASTORE), ("False", "DataStoreNotReady"));
+    assert_eq!(condition(&status, CREDENTIALS), ("", ""));
+    assert_eq!(condition(&status, DEPLOYED), ("False", "NameTaken"));
 }
 
 #[test]
@@ -157,7 +180,7 @@ fn ready_waits_for_the_inside_of_the_cluster() {
 }
 
 #[test]
-fn a_claim_does_not_replace_names_on_record() {
+fn a_claim_says_what_is_about_to_be_used_whatever_was_said_before() {
     let mut tcp = tcp();
     let account = Account {
         schema: "a".to_owned(),
@@ -186,18 +209,10 @@ fn a_claim_does_not_replace_names_on_record() {
             .as_deref(),
         Some("a")
     );
-    tcp.status = Some(claimed.clone());
-    assert_eq!(
-        claim(
-            &tcp,
-            &Account {
-                schema: "x".to_owned(),
-                user: "y".to_owned()
-            },
-            &store
-        ),
-        claimed
-    );
+    // What somebody has written there meanwhile gives way.
+    let forged = serde_json::json!({"storage": {"driver": "etcd", "dataStoreName": "theirs", "setup": {"schema": "x", "user": "y"}}});
+    tcp.status = Some(serde_json::from_value(forged).unwrap());
+    assert_eq!(claim(&tcp, &account, &store), claimed);
 }
 
 #[test]
