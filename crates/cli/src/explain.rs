@@ -1,6 +1,7 @@
 //! `cotenant explain tenant/<name>`, `cotenant explain tcp/[<namespace>/]<name>`: what was decided, and why.
 //!
-//! The same pure functions that the operator runs are run here over the same objects; nothing is guessed from logs.
+//! The same pure functions that the operator runs are run here over the same objects and with its flags; nothing is
+//! guessed from logs.
 
 use std::path::PathBuf;
 
@@ -13,7 +14,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::{Client, ResourceExt, api::Api, api::ListParams};
 use serde::Serialize;
 
-use crate::Place;
+use crate::{Place, operator_flags::OperatorFlags};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -28,11 +29,15 @@ pub struct Args {
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let client = args.place.client(args.kubeconfig.as_ref()).await?.client;
+    let flags = OperatorFlags::read(&client).await.unwrap_or_else(|| {
+        eprintln!("no Deployment of the operator was found; what follows is decided as without any flags");
+        OperatorFlags::default()
+    });
     let parts: Vec<&str> = args.subject.split('/').collect();
     match parts.as_slice() {
-        ["tenant" | "tnt", name] => tenant(&client, name).await,
-        ["tcp" | "tenantcontrolplane", name] => control_plane(&client, None, name).await,
-        ["tcp" | "tenantcontrolplane", namespace, name] => control_plane(&client, Some(namespace), name).await,
+        ["tenant" | "tnt", name] => tenant(&client, &flags, name).await,
+        ["tcp" | "tenantcontrolplane", name] => control_plane(&client, &flags, None, name).await,
+        ["tcp" | "tenantcontrolplane", namespace, name] => control_plane(&client, &flags, Some(namespace), name).await,
         _ => bail!(
             "cannot explain {:?}: say tenant/<name>, tcp/<name> or tcp/<namespace>/<name>",
             args.subject
@@ -40,13 +45,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     }
 }
 
-async fn tenant(client: &Client, name: &str) -> anyhow::Result<()> {
+async fn tenant(client: &Client, flags: &OperatorFlags, name: &str) -> anyhow::Result<()> {
     let tenant = Api::<Tenant>::all(client.clone())
         .get_opt(name)
         .await?
         .with_context(|| format!("no tenant {name:?}; `kubectl get tenants` lists them"))?;
     let configuration = Api::<CapsuleConfiguration>::all(client.clone())
-        .get_opt("default")
+        .get_opt(flags.configuration_name())
         .await?;
     let namespaces = Api::<Namespace>::all(client.clone())
         .list(&ListParams::default().labels(&format!("capsule.clastix.io/tenant={name}")))
@@ -57,7 +62,12 @@ async fn tenant(client: &Client, name: &str) -> anyhow::Result<()> {
     print_plan(&plan)
 }
 
-async fn control_plane(client: &Client, namespace: Option<&str>, name: &str) -> anyhow::Result<()> {
+async fn control_plane(
+    client: &Client,
+    flags: &OperatorFlags,
+    namespace: Option<&str>,
+    name: &str,
+) -> anyhow::Result<()> {
     let planes = match namespace {
         Some(namespace) => Api::<TenantControlPlane>::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
@@ -82,7 +92,7 @@ async fn control_plane(client: &Client, namespace: Option<&str>, name: &str) -> 
         plane.uid().unwrap_or_default()
     );
     conditions(plane.status.as_ref().map_or(&[], |status| &status.conditions));
-    let plan = control_plane_controller::explain(client, plane).await?;
+    let plan = control_plane_controller::explain(client, plane, &flags.control_planes()?).await?;
     print_plan(&plan)
 }
 

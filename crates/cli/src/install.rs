@@ -1,8 +1,12 @@
 //! Cotenant itself, installed with its own chart by the real Helm, as anybody would.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, bail};
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Client,
@@ -12,6 +16,8 @@ use tokio::process::Command;
 
 pub(crate) const NAMESPACE: &str = "cotenant-system";
 const PATIENCE: Duration = Duration::from_secs(180);
+/// What the operator registers last, once its Service answers.
+const HOOKS: [&str; 2] = ["capsule-dynamic-webhook", "kamaji-mutating-webhook-configuration"];
 
 /// What the release is made of.
 pub(crate) struct Release<'a> {
@@ -23,7 +29,8 @@ pub(crate) struct Release<'a> {
     pub(crate) image_tag: &'a str,
 }
 
-/// Installs the release, or brings it to this chart and image; returns when its pods are ready.
+/// Installs the release, or brings it to this chart and image; returns when its pods are ready and its
+/// hooks are in place.
 pub(crate) async fn upgrade(client: &Client, release: &Release<'_>) -> anyhow::Result<()> {
     forget_interrupted(client).await?;
     let mut command = Command::new(release.helm);
@@ -50,6 +57,22 @@ pub(crate) async fn upgrade(client: &Client, release: &Release<'_>) -> anyhow::R
             String::from_utf8_lossy(&output.stderr).trim(),
             release.kubeconfig.display()
         );
+    }
+    hooks(client).await
+}
+
+async fn hooks(client: &Client) -> anyhow::Result<()> {
+    let configurations: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
+    let started = Instant::now();
+    for name in HOOKS {
+        while configurations.get_metadata_opt(name).await?.is_none() {
+            if started.elapsed() > PATIENCE {
+                bail!(
+                    "the operator has not registered {name}\nlook at: kubectl -n {NAMESPACE} logs deployment/cotenant"
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! The commands for people: a cluster on this machine (`up`, `down`, `status`), and questions about tenants
-//! (`kubeconfig`, `explain`).
+//! (`tenant`, `kubeconfig`, `explain`).
 //!
 //! Each command is a module with its own arguments; what several commands need is about a noun: `manifest` (objects
 //! from YAML, applied), `tenant_table` (who reaches what and how), `credentials` (kubeconfigs), `progress` (long work
@@ -11,13 +11,17 @@ mod explain;
 mod install;
 mod kubeconfig;
 mod manifest;
+mod operator_flags;
 mod place;
 mod prepare;
 mod progress;
 mod status;
+pub mod tenant;
 mod tenant_table;
 mod up;
 mod worker;
+
+use std::io::{BufReader, stdin, stdout};
 
 use clap::Subcommand;
 
@@ -34,6 +38,8 @@ pub enum Command {
     Down(down::Args),
     /// Show the table of tenants: who reaches what, and how.
     Status(status::Args),
+    /// Make, show, change and delete namespace tenants.
+    Tenant(tenant::Args),
     /// Print a tenant's kubeconfig.
     Kubeconfig(kubeconfig::Args),
     /// Say what was decided for a tenant, and why: `tenant/<name>` or `tcp/[<namespace>/]<name>`.
@@ -50,6 +56,13 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Prepare(args) => tokio::task::block_in_place(|| prepare::run(&args)),
         Command::Down(args) => tokio::task::block_in_place(|| down::run(&args)),
         Command::Status(args) => status::run(args).await,
+        Command::Tenant(args) => {
+            let terminal = tenant::Terminal {
+                input: &mut BufReader::new(stdin()),
+                output: &mut stdout(),
+            };
+            tenant::run(args, terminal).await
+        }
         Command::Kubeconfig(args) => kubeconfig::run(args).await,
         Command::Explain(args) => explain::run(args).await,
     }

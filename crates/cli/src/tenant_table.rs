@@ -117,7 +117,7 @@ fn readiness(conditions: &[Condition]) -> (bool, String) {
     }
 }
 
-/// The table as text, columns as wide as they need.
+/// The table as text.
 pub(crate) fn render(rows: &[Row]) -> String {
     let mut cells = vec![["Tenant", "Type", "Ready", "Access", "Endpoint", "Kubeconfig"].map(str::to_owned)];
     cells.extend(rows.iter().map(|row| {
@@ -135,14 +135,19 @@ pub(crate) fn render(rows: &[Row]) -> String {
             row.kubeconfig.clone(),
         ]
     }));
-    let mut widths = [0; 6];
-    for row in &cells {
+    columns(&cells)
+}
+
+/// Lines of cells, columns as wide as they need.
+pub(crate) fn columns<const N: usize>(cells: &[[String; N]]) -> String {
+    let mut widths = [0; N];
+    for row in cells {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
     let mut out = String::new();
-    for row in &cells {
+    for row in cells {
         let mut line = String::new();
         for (width, cell) in widths.iter().zip(row) {
             // Writing to a String cannot fail.

@@ -56,7 +56,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("cotenant: {error:#}");
-            ExitCode::FAILURE
+            ExitCode::from(cli::tenant::exit_code(&error))
         }
     }
 }

@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 use webhooks::{
     NotReady, Webhooks,
     configurations::Endpoint,
+    node_ports::NodePorts,
     rule,
     settings::{self, Identity},
     view,
@@ -160,10 +161,13 @@ async fn operate(args: Args) -> anyhow::Result<()> {
                 configuration_name: args.configuration_name.clone(),
                 storage_classes: watches.classes.storage.clone(),
                 ingress_classes: watches.ingress_classes.clone(),
+                priority_classes: watches.classes.priority.clone(),
+                runtime_classes: watches.classes.runtime.clone(),
             }),
         control_planes: watches.control_planes.as_ref().map(|watches| view::ControlPlanes {
-            control_planes: watches.control_planes.clone(),
+            control_planes: watches.planes.clone(),
             data_stores: watches.datastores.clone(),
+            node_ports: NodePorts::of(&watches.services),
             default_data_store: args.datastore.clone(),
             node_port_range: args.service_node_port_range.clone(),
             trust: args.trust(),
@@ -313,6 +317,8 @@ impl Controllers<'_> {
         let context = tenant_controller::Context {
             client: self.client.clone(),
             configuration_name: args.configuration_name.clone(),
+            configuration_grace: tenant_controller::CONFIGURATION_GRACE,
+            tls_secret: args.tls_secret_name.clone(),
             tenants: watches.tenants,
             namespaces: watches.namespaces,
             configurations: watches.configurations,
@@ -351,9 +357,9 @@ impl Controllers<'_> {
         let (recorder, registry) = (self.recorder.clone(), self.registry.clone());
         let watches = control_plane_controller::Watches::new(
             &client,
-            watches.control_planes,
+            watches.planes,
             watches.datastores,
-            control_plane_controller::Watches::services(&client, &term),
+            watches.services,
             control_plane_controller::Watches::nodes(&client, &term),
             &term,
         );

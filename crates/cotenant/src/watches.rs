@@ -4,7 +4,10 @@ use api::{
     capsule::v1beta2::{CapsuleConfiguration, Tenant},
     kamaji::v1alpha1::{DataStore, TenantControlPlane},
 };
-use k8s_openapi::api::{core::v1::Namespace, networking::v1::IngressClass};
+use k8s_openapi::api::{
+    core::v1::{Namespace, Service},
+    networking::v1::IngressClass,
+};
 use kube::{Api, Client, runtime::watcher};
 use runtime::{Shared, Shutdown};
 use tenant_controller::classes::Classes;
@@ -27,8 +30,9 @@ pub(crate) struct NamespaceTenants {
 
 #[derive(Clone)]
 pub(crate) struct ControlPlanes {
-    pub(crate) control_planes: Shared<TenantControlPlane>,
+    pub(crate) planes: Shared<TenantControlPlane>,
     pub(crate) datastores: Shared<DataStore>,
+    pub(crate) services: Shared<Service>,
 }
 
 impl Watches {
@@ -52,8 +56,9 @@ impl Watches {
                 ingress_classes: Shared::start(Api::all(client.clone()), all(), |_| {}, shutdown),
             }),
             control_planes: control_planes.then(|| ControlPlanes {
-                control_planes: control_plane_controller::Watches::control_planes(client, shutdown),
+                planes: control_plane_controller::Watches::control_planes(client, shutdown),
                 datastores: control_plane_controller::Watches::datastores(client, shutdown),
+                services: control_plane_controller::Watches::services(client, shutdown),
             }),
         }
     }

@@ -1,0 +1,75 @@
+//! Ends that a script can tell apart, by the exit code.
+
+use kube::core::Status;
+
+/// Why a command stopped short of what it was asked for. Everything else that can go wrong ends with code 1, and a
+/// command line that does not read with code 2.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Stopped {
+    /// A rule says no: ours, or the API server's answer word for word.
+    #[error("{0}")]
+    Refused(String),
+    /// The command names something that is not there.
+    #[error("{0}")]
+    NotFound(String),
+    /// The change was written, and did not take effect in the time that `--timeout` gave it.
+    #[error("{0}")]
+    TimedOut(String),
+    /// Nobody confirmed the deletion.
+    #[error("{0}")]
+    NotConfirmed(String),
+}
+
+impl Stopped {
+    pub(super) fn refused(sentence: impl Into<String>) -> anyhow::Error {
+        Self::Refused(sentence.into()).into()
+    }
+
+    pub(super) fn no_tenant(name: &str) -> anyhow::Error {
+        Self::NotFound(format!("no tenant {name:?}; `cotenant tenant list` shows them")).into()
+    }
+
+    fn code(&self) -> u8 {
+        match self {
+            Self::Refused(_) => 3,
+            Self::NotFound(_) => 4,
+            Self::TimedOut(_) => 5,
+            Self::NotConfirmed(_) => 6,
+        }
+    }
+}
+
+/// The exit code of a command that ended with this error.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    error.downcast_ref::<Stopped>().map_or(1, Stopped::code)
+}
+
+/// What the API server said to a write: its refusals are told in its own words.
+pub(super) fn of_write(error: kube::Error, what: &str) -> anyhow::Error {
+    match error {
+        kube::Error::Api(status) if is_refusal(&status) => Stopped::refused(status.message.clone()),
+        error => anyhow::Error::from(error).context(format!("failed to {what}")),
+    }
+}
+
+/// A conflict is one here as well: whoever can begin again does so before asking.
+fn is_refusal(status: &Status) -> bool {
+    matches!(status.code, 400 | 403 | 405 | 409 | 422)
+}
+
+/// Whether a write met another one, and is worth deciding anew.
+pub(super) fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409 && status.reason == "Conflict")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_survive_what_is_said_around_them() {
+        let error = Stopped::refused("no").context("failed to adopt");
+        assert_eq!(exit_code(&error), 3);
+        assert_eq!(exit_code(&anyhow::anyhow!("no network")), 1);
+    }
+}
