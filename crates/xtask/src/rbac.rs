@@ -71,6 +71,13 @@ const OPERATOR: &[Grant] = &[
         Names::These(&[r#"{{ include "cotenant.fullname" . }}:operator"#]),
         &["get"],
     ),
+    // Where the API server will ask the hooks: they are registered when that answers.
+    named(
+        &[""],
+        &["services"],
+        Names::These(&[r#"{{ include "cotenant.fullname" . }}-webhook-service"#]),
+        &["get"],
+    ),
     // News, and counting news that repeats.
     grant(&["events.k8s.io"], &["events"], &["create", "patch"]),
 ];
@@ -100,6 +107,18 @@ const NAMESPACE_TENANTS: &[Grant] = &[
         ADMISSION,
         &["validatingadmissionpolicies", "validatingadmissionpolicybindings"],
         Names::These(&["cotenant-managed-objects", "cotenant-namespace-ownership"]),
+        &["get", "update", "delete"],
+    ),
+    // The one that labels objects of tenants.
+    grant(
+        ADMISSION,
+        &["mutatingadmissionpolicies", "mutatingadmissionpolicybindings"],
+        &["create"],
+    ),
+    named(
+        ADMISSION,
+        &["mutatingadmissionpolicies", "mutatingadmissionpolicybindings"],
+        Names::These(&["cotenant-tenant-labels"]),
         &["get", "update", "delete"],
     ),
     // What a tenant's namespaces hold: applied, and deleted when the tenant asks for it no more.
@@ -133,6 +152,11 @@ const NAMESPACE_TENANTS: &[Grant] = &[
     grant(&["networking.k8s.io"], &["ingressclasses"], &["list", "watch"]),
     grant(&["scheduling.k8s.io"], &["priorityclasses"], &["list", "watch"]),
     grant(&["node.k8s.io"], &["runtimeclasses"], &["list", "watch"]),
+    // Classes that few objects name are read when one does.
+    grant(&["gateway.networking.k8s.io"], &["gatewayclasses"], &["get"]),
+    grant(&["resource.k8s.io"], &["deviceclasses"], &["get"]),
+    // Hostnames of all Ingresses, once a tenant wants its own to be unique.
+    grant(&["networking.k8s.io"], &["ingresses"], &["list", "watch"]),
     // A claim that names a volume is checked against the tenant that the volume carries.
     grant(&[""], &["persistentvolumes"], &["get"]),
 ];
@@ -155,6 +179,8 @@ const CONTROL_PLANES: &[Grant] = &[
         &["get", "list", "watch", "create", "update", "patch", "delete"],
     ),
     grant(&[""], &["configmaps", "services"], APPLY_OWNED),
+    // Which claims are a control plane's own, by their label.
+    grant(&[""], &["persistentvolumeclaims"], &["list", "watch"]),
     grant(&["apps"], &["deployments"], APPLY_OWNED),
     grant(&["networking.k8s.io"], &["networkpolicies"], APPLY_OWNED),
     // What a control plane must not reach: addresses of Nodes, of Services and of the API server. Nodes are also where a

@@ -8,26 +8,30 @@
 mod addons;
 mod admin;
 mod certificates;
+mod readiness;
+mod record;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Node as KubernetesNode, Pod};
-use kube::api::{Api, ListParams, Patch, PatchParams};
+use k8s_openapi::api::core::v1::Node as KubernetesNode;
+use kube::api::{Api, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::network::{self, Subnet};
-use crate::node::{self, Handle, Identity, Lifetime, Node, State};
+use crate::network::Subnet;
+use crate::node::{self, Handle, Lifetime};
 use crate::process::tail;
 use crate::programs::Programs;
 use crate::progress::Progress;
 use crate::registry;
 
+use record::{Record, claim, directory, node_directories};
+
 pub(crate) use admin::{containerd_program, kubelet_settings, write_all};
+pub use readiness::Health;
+pub use record::{is_running, remove, stop, sweep};
 
 /// Where clusters lie unless told otherwise.
 pub const ROOT: &str = "/var/lib/cotenant";
@@ -101,27 +105,6 @@ struct Plan {
     lifetime: Lifetime,
 }
 
-/// What is written down about a cluster, in `cluster.json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Record {
-    name: String,
-    subnet: Subnet,
-    /// The process that the cluster belongs to, if it does not outlive it.
-    owner: Option<Identity>,
-}
-
-impl Record {
-    fn path(directory: &Path) -> PathBuf {
-        directory.join("cluster.json")
-    }
-
-    fn read(directory: &Path) -> Option<Self> {
-        let text = std::fs::read(Self::path(directory)).ok()?;
-        serde_json::from_slice(&text).ok()
-    }
-}
-
 /// A cluster that runs.
 pub struct Cluster {
     name: String,
@@ -132,15 +115,6 @@ pub struct Cluster {
     lifetime: Lifetime,
     admin: Handle,
     client: kube::Client,
-}
-
-/// A part of a cluster and how it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Health {
-    pub component: String,
-    pub healthy: bool,
-    /// Why it is not, or how often it was started again.
-    pub message: String,
 }
 
 impl Cluster {
@@ -339,43 +313,6 @@ impl Cluster {
         self.push_images(registry::archives(directory)?).await
     }
 
-    async fn wait_for_api(&self) -> Result<()> {
-        self.wait(
-            "the API server",
-            "kube-apiserver",
-            Duration::from_secs(60),
-            async || {
-                let request = http::Request::get("/readyz")
-                    .body(Vec::new())
-                    .map_err(|error| error.to_string())?;
-                self.client
-                    .request_text(request)
-                    .await
-                    .map(drop)
-                    .map_err(|error| error.to_string())
-            },
-        )
-        .await
-    }
-
-    /// Waits until this life's kubelet says that the node is ready: after a restart the API server still tells what an
-    /// earlier one said, and only the lease shows who speaks.
-    async fn wait_for_node(&self) -> Result<()> {
-        let nodes: Api<KubernetesNode> = Api::all(self.client.clone());
-        let leases: Api<Lease> = Api::namespaced(self.client.clone(), "kube-node-lease");
-        let started = self.admin.started()?;
-        self.wait("the admin node Ready", "kubelet", Duration::from_secs(90), async || {
-            let lease = leases.get_opt(ADMIN).await.map_err(|error| error.to_string())?;
-            let renewed = lease.and_then(|lease| lease.spec?.renew_time);
-            if renewed.is_none_or(|renewed| renewed.0 < started) {
-                return Err("kubelet has not renewed its lease".to_owned());
-            }
-            let node = nodes.get_opt(ADMIN).await.map_err(|error| error.to_string())?;
-            readiness(&node.ok_or("kubelet has not registered it")?)
-        })
-        .await
-    }
-
     /// A role for people to see; kubelet may not give itself one.
     async fn label_node(&self) -> Result<()> {
         let nodes: Api<KubernetesNode> = Api::all(self.client.clone());
@@ -384,116 +321,9 @@ impl Cluster {
         patched.map(drop).map_err(addons::failed("label the admin node"))
     }
 
-    /// Waits until a pod that this life's node started serves DNS.
-    async fn wait_for_dns(&self) -> Result<()> {
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), "kube-system");
-        // Containers tell their start in whole seconds.
-        let started = self.admin.started()? - Duration::from_secs(1);
-        self.wait("CoreDNS", "kubelet", Duration::from_secs(120), async || {
-            let list = pods.list(&ListParams::default().labels("k8s-app=kube-dns")).await;
-            let list = list.map_err(|error| error.to_string())?;
-            let serves = |pod: &Pod| {
-                let containers = pod
-                    .status
-                    .as_ref()
-                    .and_then(|status| status.container_statuses.as_ref());
-                containers.into_iter().flatten().any(|container| {
-                    let running = container.state.as_ref().and_then(|state| state.running.as_ref());
-                    let since = running.and_then(|running| running.started_at.as_ref());
-                    container.ready && since.is_some_and(|since| since.0 >= started)
-                })
-            };
-            if list.iter().any(serves) {
-                Ok(())
-            } else {
-                Err("its pod is not ready".to_owned())
-            }
-        })
-        .await
-    }
-
-    /// Asks again and again. When time is up, the last answer and the end of the right log say why.
-    async fn wait(
-        &self,
-        what: &str,
-        component: &str,
-        within: Duration,
-        ready: impl AsyncFn() -> std::result::Result<(), String>,
-    ) -> Result<()> {
-        let deadline = Instant::now() + within;
-        loop {
-            let reason = match tokio::time::timeout(Duration::from_secs(10), ready()).await {
-                Ok(Ok(())) => return Ok(()),
-                Ok(Err(reason)) => reason,
-                Err(_) => "no answer".to_owned(),
-            };
-            let running = self.admin.is_running()?;
-            if Instant::now() > deadline || !running {
-                let output = tail(&self.admin.node().log(if running { component } else { "supervisor" }));
-                let reason = if running {
-                    reason
-                } else {
-                    "the admin node has ended".to_owned()
-                };
-                return Err(Error::Timeout {
-                    what: what.to_owned(),
-                    waited: within,
-                    reason,
-                    output,
-                });
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    }
-
     fn with_log(&self, error: &Error, component: &str) -> Error {
         let log = tail(&self.admin.node().log(component));
         Error::Other(format!("{}\nThe end of its log:\n{log}", node::chain(error)))
-    }
-
-    /// How every part is: the admin node's programs, its API server, and each worker's programs.
-    pub async fn health(&self) -> Result<Vec<Health>> {
-        let mut found = Vec::new();
-        for handle in self.nodes()? {
-            let name = handle.node().name.clone();
-            if !handle.is_running()? {
-                let message = format!("it does not run; {}", tail(&handle.node().log("supervisor")));
-                found.push(Health {
-                    component: name,
-                    healthy: false,
-                    message,
-                });
-                continue;
-            }
-            for (program, status) in handle.status().unwrap_or_default().programs {
-                let healthy = matches!(status.state, State::Running | State::Done);
-                let message = match (healthy, status.last_end) {
-                    (true, None) => String::new(),
-                    (true, Some(_)) => format!("started again {} times", status.restarts),
-                    (false, None) => "it waits for what it needs".to_owned(),
-                    (false, Some(end)) => format!("{end}; {}", tail(&handle.node().log(&program))),
-                };
-                found.push(Health {
-                    component: format!("{name}/{program}"),
-                    healthy,
-                    message,
-                });
-            }
-        }
-        let nodes: Api<KubernetesNode> = Api::all(self.client.clone());
-        let answer = tokio::time::timeout(Duration::from_secs(10), nodes.get(ADMIN)).await;
-        let outcome = match answer {
-            Ok(Ok(node)) => readiness(&node),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("no answer".to_owned()),
-        };
-        let message = outcome.as_ref().err().cloned().unwrap_or_default();
-        found.push(Health {
-            component: "node".to_owned(),
-            healthy: outcome.is_ok(),
-            message,
-        });
-        Ok(found)
     }
 
     /// Every node of the cluster, the admin node first; running or not.
@@ -595,161 +425,6 @@ pub async fn client(kubeconfig: &Path) -> Result<kube::Client> {
     kube::Client::try_from(config).map_err(|error| failed(error.into()))
 }
 
-fn readiness(node: &KubernetesNode) -> std::result::Result<(), String> {
-    let conditions = node
-        .status
-        .as_ref()
-        .and_then(|status| status.conditions.as_deref())
-        .unwrap_or_default();
-    match conditions.iter().find(|condition| condition.type_ == "Ready") {
-        Some(condition) if condition.status == "True" => Ok(()),
-        Some(condition) => Err(condition.message.clone().unwrap_or_default()),
-        None => Err("kubelet has not reported on it".to_owned()),
-    }
-}
-
 fn kubeconfig_path(directory: &Path) -> PathBuf {
     directory.join("kubeconfig")
-}
-
-fn directory(root: &Path, name: &str) -> Result<PathBuf> {
-    let label = !name.is_empty()
-        && name.len() <= 40
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-        && !name.starts_with('-')
-        && !name.ends_with('-');
-    if label {
-        return Ok(root.join(name));
-    }
-    Err(Error::Other(format!(
-        "failed to accept the cluster name `{name}`: it should be 1 to 40 lower-case letters, digits and inner dashes"
-    )))
-}
-
-/// Writes down that the cluster exists and gives it its subnet and its bridge.
-fn claim(options: &Options, directory: &Path) -> Result<(Subnet, Lifetime)> {
-    std::fs::create_dir_all(directory).map_err(Error::file("create directory", directory))?;
-    let _lock = network::lock()?;
-    let bridge = network::bridge_name(&options.name);
-    let mut used: Vec<Ipv4Addr> = network::machine_addresses()?
-        .into_iter()
-        .filter(|(link, _)| *link != bridge)
-        .map(|(_, address)| address)
-        .collect();
-    // A cluster that is stopped keeps its subnet: certificates and kubeconfigs name it.
-    used.extend(
-        records(&options.root)
-            .filter(|(place, _)| place != directory)
-            .map(|(_, other)| other.subnet.machine()),
-    );
-    let known = Record::read(directory).map(|record| record.subnet);
-    let subnet = match (options.subnet, known) {
-        (Some(wanted), Some(known)) if wanted != known => {
-            return Err(Error::Other(format!(
-                "failed to give the cluster {} the subnet {wanted}: it was made with {known}, which its certificates \
-                 name; remove the cluster first",
-                options.name
-            )));
-        }
-        (Some(subnet), _) | (None, Some(subnet)) => subnet,
-        (None, None) => Subnet::first_free(&used).ok_or_else(|| {
-            Error::Other("failed to find a free subnet: every 10.77.N.0/24 is in use on this machine".to_owned())
-        })?,
-    };
-    if used.iter().any(|address| subnet.contains(*address)) {
-        return Err(Error::Other(format!(
-            "failed to give the cluster {} the subnet {subnet}: something else on this machine uses it",
-            options.name
-        )));
-    }
-    let owner = if options.with_parent {
-        Identity::of_this_process()
-    } else {
-        None
-    };
-    let record = Record {
-        name: options.name.clone(),
-        subnet,
-        owner,
-    };
-    node::replace(&Record::path(directory), &record)?;
-    network::ensure_bridge(&options.name, subnet)?;
-    let lifetime = if options.with_parent {
-        Lifetime::Parent {
-            remove: Some(directory.to_owned()),
-        }
-    } else {
-        Lifetime::Detached
-    };
-    Ok((subnet, lifetime))
-}
-
-fn records(root: &Path) -> impl Iterator<Item = (PathBuf, Record)> {
-    let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
-    entries.filter_map(|entry| Record::read(&entry.path()).map(|record| (entry.path(), record)))
-}
-
-fn node_directories(directory: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(directory.join("nodes"))
-        .into_iter()
-        .flatten()
-        .flatten();
-    entries
-        .map(|entry| entry.path())
-        .filter(|path| Node::path(path).exists())
-        .collect()
-}
-
-/// Whether any node of the cluster in this directory runs.
-pub fn is_running(directory: &Path) -> Result<bool> {
-    for place in node_directories(directory) {
-        if Handle::find(&place)?.is_some_and(|handle| handle.is_running().unwrap_or(false)) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// Stops a cluster, workers first, and takes away what it has of the machine; keeps its data.
-pub fn stop(directory: &Path) -> Result<()> {
-    let mut places = node_directories(directory);
-    places.sort_by_key(|place| place.ends_with(ADMIN));
-    // The next is stopped even when one cannot be.
-    let outcome = places.iter().map(|place| node::stop(place)).fold(Ok(()), Result::and);
-    if let Some(record) = Record::read(directory) {
-        network::remove_bridge(&record.name)?;
-    }
-    outcome
-}
-
-/// Removes a cluster and everything of it, whatever was killed before. Fine when there is none.
-pub fn remove(directory: &Path) -> Result<()> {
-    stop(directory)?;
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        match std::fs::remove_dir_all(directory) {
-            Ok(()) => break,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => break,
-            // The kernel may need a moment to give up the mounts of a namespace that has just ended.
-            Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(100)),
-            Err(error) => return Err(Error::file("remove", directory)(error)),
-        }
-    }
-    if directory.parent() == Some(Path::new(ROOT)) {
-        // Ours as well, when this was the last cluster in it.
-        let _ = std::fs::remove_dir(ROOT);
-    }
-    Ok(())
-}
-
-/// Removes the clusters whose owner is gone, which only happens when their supervisors were killed as well.
-pub fn sweep(root: &Path) -> Result<()> {
-    for (directory, record) in records(root).collect::<Vec<_>>() {
-        if record.owner.is_some_and(|owner| !owner.is_alive()) {
-            remove(&directory)?;
-        }
-    }
-    Ok(())
 }

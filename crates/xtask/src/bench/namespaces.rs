@@ -6,7 +6,7 @@ use anyhow::ensure;
 use api::capsule::v1beta2::Tenant;
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::{
-    core::v1::{Namespace, Pod},
+    core::v1::{Namespace, Pod, ServiceAccount},
     rbac::v1::RoleBinding,
 };
 use kube::{
@@ -76,6 +76,8 @@ pub(crate) async fn converge(bed: &Bed) -> anyhow::Result<()> {
             begun.elapsed() < PATIENCE,
             "{present} of {expected} bindings within {PATIENCE:?}"
         );
+        // Each look lists thousands of objects on the same two cores.
+        tokio::time::sleep(Duration::from_millis(250)).await;
         present = bindings.list_metadata(&ours).await?.items.len();
     }
     let seconds = begun.elapsed().as_secs_f64();
@@ -102,7 +104,14 @@ pub(crate) async fn latency(bed: &Bed) -> anyhow::Result<()> {
     Api::<Namespace>::all(bed.admin.clone())
         .create(&PostParams::default(), &named("bench-free")?)
         .await?;
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // The cluster's own controllers are still busy with what was made before.
+    let accounts: Api<ServiceAccount> = Api::namespaced(bed.admin.clone(), "bench-free");
+    let begun = Instant::now();
+    while accounts.get_metadata_opt("default").await?.is_none() {
+        ensure!(begun.elapsed() < PATIENCE, "bench-free has no ServiceAccount");
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(10)).await;
     let mut figures = serde_json::Map::new();
     for (place, namespace) in [("tenant", "bench-0-0"), ("free", "bench-free")] {
         let pods: Api<Pod> = Api::namespaced(bed.admin.clone(), namespace);

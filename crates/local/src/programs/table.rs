@@ -1,0 +1,125 @@
+//! Which programs there are, of which Go module, and how long each takes to build.
+
+use std::time::Duration;
+
+/// The Go module whose version is Kubernetes' version.
+const KUBERNETES: &str = "k8s.io/kubernetes";
+/// The tag of the pause image that kubeadm of these versions deploys, and what `pause -v` says.
+pub const PAUSE_VERSION: &str = "3.10.1";
+
+/// A Go module of `tools/` and what is built from it.
+pub(super) struct Module {
+    pub(super) directory: &'static str,
+    /// The upstream module whose version in `go.mod` is the version of these programs.
+    pub(super) versioned_by: &'static str,
+    pub(super) programs: &'static [Program],
+}
+
+pub(super) struct Program {
+    pub(super) name: &'static str,
+    pub(super) source: Source,
+    /// Cold, on two cores; what a person is told until this machine has built it once.
+    pub(super) expected: Duration,
+}
+
+pub(super) enum Source {
+    /// A main package, with `-ldflags` for the versions that it reports.
+    Go { package: &'static str, reports: Reports },
+    /// A C file inside the module named by `versioned_by`.
+    C { file: &'static str },
+}
+
+/// Where a program gets the version that it reports from.
+#[derive(Clone, Copy)]
+pub(super) enum Reports {
+    /// Its own source.
+    Itself,
+    /// Variables of Kubernetes' version packages, which only the linker fills in.
+    Kubernetes,
+    /// Helm's `internal/version`.
+    Helm,
+}
+
+const fn kubernetes(name: &'static str, package: &'static str, expected_seconds: u64) -> Program {
+    Program {
+        name,
+        source: Source::Go {
+            package,
+            reports: Reports::Kubernetes,
+        },
+        expected: Duration::from_secs(expected_seconds),
+    }
+}
+
+pub(super) const MODULES: &[Module] = &[
+    Module {
+        directory: "kubernetes-1.36",
+        versioned_by: KUBERNETES,
+        programs: &[
+            kubernetes("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver", 180),
+            kubernetes(
+                "kube-controller-manager",
+                "k8s.io/kubernetes/cmd/kube-controller-manager",
+                46,
+            ),
+            kubernetes("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler", 5),
+            kubernetes("kubelet", "k8s.io/kubernetes/cmd/kubelet", 15),
+            kubernetes("kubeadm", "k8s.io/kubernetes/cmd/kubeadm", 15),
+            kubernetes("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy", 6),
+            kubernetes("kubectl", "k8s.io/kubernetes/cmd/kubectl", 10),
+            Program {
+                name: "pause",
+                source: Source::C {
+                    file: "build/pause/linux/pause.c",
+                },
+                expected: Duration::from_secs(1),
+            },
+        ],
+    },
+    Module {
+        directory: "etcd",
+        versioned_by: "go.etcd.io/etcd/server/v3",
+        programs: &[
+            Program {
+                name: "etcd",
+                source: Source::Go {
+                    package: "./etcd",
+                    reports: Reports::Itself,
+                },
+                expected: Duration::from_secs(25),
+            },
+            Program {
+                name: "etcdctl",
+                source: Source::Go {
+                    package: "go.etcd.io/etcd/etcdctl/v3",
+                    reports: Reports::Itself,
+                },
+                expected: Duration::from_secs(5),
+            },
+        ],
+    },
+    Module {
+        directory: "coredns",
+        versioned_by: "github.com/coredns/coredns",
+        programs: &[Program {
+            name: "coredns",
+            source: Source::Go {
+                package: "github.com/coredns/coredns",
+                reports: Reports::Itself,
+            },
+            expected: Duration::from_secs(92),
+        }],
+    },
+    Module {
+        directory: "helm",
+        versioned_by: "helm.sh/helm/v3",
+        programs: &[Program {
+            name: "helm",
+            source: Source::Go {
+                package: "helm.sh/helm/v3/cmd/helm",
+                reports: Reports::Helm,
+            },
+            expected: Duration::from_secs(65),
+        }],
+    },
+];
