@@ -4,11 +4,13 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
+use api::kamaji::{names, v1alpha1::DataStore};
 use kube::{
-    Client, Config,
+    Api, Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
 use serde_json::{Value, json};
@@ -46,6 +48,7 @@ impl Bed {
         config.read_timeout = None;
         let admin = Client::try_from(config.clone())?;
         let kubernetes = admin.apiserver_version().await?.git_version;
+        store_answers(&admin).await?;
         Ok(Self {
             cotenant,
             state,
@@ -74,6 +77,23 @@ impl Bed {
         ensure!(status.success(), "the cluster for benchmarks was not removed");
         Ok(())
     }
+}
+
+/// Waits for the bundled store, whose authentication is switched on moments after its pod is ready.
+async fn store_answers(admin: &Client) -> anyhow::Result<()> {
+    let stores: Api<DataStore> = Api::all(admin.clone());
+    for _ in 0..600 {
+        let store = stores.get("default").await?;
+        let conditions = store.status.into_iter().flat_map(|status| status.conditions);
+        if conditions
+            .into_iter()
+            .any(|known| known.type_ == names::DATASTORE_REACHABLE_CONDITION && known.status == "True")
+        {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    bail!("the DataStore default does not answer")
 }
 
 fn commit(repository: &Path) -> anyhow::Result<String> {
