@@ -1,8 +1,8 @@
 //! Regular expressions that people write into tenants and the configuration.
 //!
-//! They were written for Go's RE2, whose syntax the `regex` crate shares but for a few corners, which [`translate`]
-//! takes care of. Both match in linear time, so a pattern cannot stall a webhook; what it can do is be large, so length,
-//! nesting and compiled size are limited. A match anywhere in the value counts: nothing is anchored.
+//! They are Go's (RE2), read rule by rule as Go reads them and matched by the automata of the `regex` crate. Both match in
+//! linear time, so a pattern cannot stall a webhook; what it can do is be large, so length, nesting and compiled size are
+//! limited. A match anywhere in the value counts: nothing is anchored.
 //!
 //! Compiling takes longer than a whole decision may, so patterns are compiled when an object enters the index, and
 //! equal patterns of many tenants are compiled once ([`Cache`]).
@@ -13,13 +13,14 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use regex::{Regex, RegexBuilder};
+use regex_automata::meta::{self, Regex};
+
+use crate::re2;
 
 /// No pattern of a person is longer.
 const MAX_LENGTH: usize = 4096;
 /// Of a compiled pattern, and of the cache that one search may build up.
 const MAX_BYTES: usize = 1 << 20;
-const MAX_NESTING: u32 = 64;
 
 /// A pattern that cannot be used, and why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +33,13 @@ pub struct InvalidPattern {
 #[derive(Clone)]
 pub struct Pattern {
     source: Arc<str>,
-    compiled: Arc<Regex>,
+    compiled: Arc<Compiled>,
+}
+
+struct Compiled {
+    regex: Regex,
+    /// How many states one character of a value may touch, at worst and roughly.
+    weight: u64,
 }
 
 impl Pattern {
@@ -46,21 +53,47 @@ impl Pattern {
                 reason: format!("the pattern is longer than {MAX_LENGTH} bytes"),
             });
         }
-        let compiled = RegexBuilder::new(&translate(source))
-            .size_limit(MAX_BYTES)
-            .dfa_size_limit(MAX_BYTES)
-            .nest_limit(MAX_NESTING)
-            .build()
+        let hir = re2::parse(source).map_err(|error| InvalidPattern {
+            reason: error.to_string(),
+        })?;
+        let properties = hir.properties();
+        let longest = properties.maximum_len().or(properties.minimum_len()).unwrap_or(0);
+        let weight = 1 + longest as u64 / 16;
+        let limits = meta::Config::new()
+            .nfa_size_limit(Some(MAX_BYTES))
+            .onepass_size_limit(Some(MAX_BYTES))
+            .hybrid_cache_capacity(MAX_BYTES);
+        let compiled = Regex::builder()
+            .configure(limits)
+            .build_from_hir(&hir)
             .map_err(|error| InvalidPattern { reason: reason(&error) })?;
         Ok(Self {
             source: source.into(),
-            compiled: Arc::new(compiled),
+            compiled: Arc::new(Compiled {
+                regex: compiled,
+                weight,
+            }),
         })
     }
 
     /// Whether any part of the value matches.
     pub fn matches(&self, value: &str) -> bool {
-        self.compiled.is_match(value)
+        self.compiled.regex.is_match(value)
+    }
+
+    /// The parts that match, leftmost first, none overlapping another.
+    pub fn find_all<'v>(&self, value: &'v str) -> impl Iterator<Item = &'v str> {
+        self.compiled.regex.find_iter(value).map(|found| &value[found.range()])
+    }
+
+    /// The compiled pattern, for searches that need groups or offsets.
+    pub fn regex(&self) -> &Regex {
+        &self.compiled.regex
+    }
+
+    /// How much there may be to do to match a value of this length, in characters that are looked at.
+    pub(crate) fn work(&self, length: usize) -> u64 {
+        (length as u64).saturating_mul(self.compiled.weight)
     }
 
     /// The pattern as it was written.
@@ -83,121 +116,28 @@ impl PartialEq for Pattern {
 
 impl Eq for Pattern {}
 
-/// What is wrong, in one line: the crate's own message draws the pattern and an arrow below.
-fn reason(error: &regex::Error) -> String {
-    match error {
-        regex::Error::CompiledTooBig(_) => "the pattern is too large once its repetitions are spelt out".to_owned(),
-        other => {
-            let text = other.to_string();
-            let last = text.lines().last().unwrap_or_default().trim();
-            last.strip_prefix("error: ").unwrap_or(last).to_owned()
-        }
+fn reason(error: &meta::BuildError) -> String {
+    if error.size_limit().is_some() {
+        "the pattern is too large once its repetitions are spelt out".to_owned()
+    } else {
+        error.to_string()
     }
-}
-
-/// From RE2's syntax to that of the `regex` crate, where they differ: `\Q…\E` quotes, `\<` and `\>` are those
-/// characters, `\d`, `\w`, `\s` and `\b` are about ASCII, and in a class `[`, `&` and `~` are nothing but themselves.
-fn translate(source: &str) -> String {
-    let mut out = String::with_capacity(source.len());
-    let mut rest = source;
-    let mut class = Class::Outside;
-    while let Some(first) = rest.chars().next() {
-        let after = &rest[first.len_utf8()..];
-        let was = class;
-        if first == '\\' {
-            if let Some(quoted) = after.strip_prefix('Q') {
-                let (text, left) = quoted.split_once("\\E").unwrap_or((quoted, ""));
-                out.push_str(&regex::escape(text));
-                rest = left;
-            } else if after.starts_with(['<', '>']) {
-                out.push_str(&after[..1]);
-                rest = &after[1..];
-            } else if let Some(translated) = ascii_class(after, class != Class::Outside) {
-                out.push_str(translated);
-                rest = &after[1..];
-            } else {
-                out.push(first);
-                let escaped = after.chars().next();
-                out.extend(escaped);
-                rest = &after[escaped.map_or(0, char::len_utf8)..];
-            }
-            if class == Class::Start {
-                class = Class::Inside;
-            }
-            continue;
-        }
-        match (class, first) {
-            (Class::Outside, '[') => {
-                class = Class::Start;
-                out.push('[');
-                if let Some(negated) = after.strip_prefix('^') {
-                    out.push('^');
-                    rest = negated;
-                    continue;
-                }
-            }
-            (Class::Start, ']') => {
-                // First in a class it is itself.
-                out.push_str("\\]");
-            }
-            (Class::Inside, ']') => {
-                class = Class::Outside;
-                out.push(']');
-            }
-            (Class::Start | Class::Inside, '[') => match after.strip_prefix(':').and_then(|name| name.find(":]")) {
-                Some(end) => {
-                    let length = end + ":".len() + ":]".len();
-                    out.push('[');
-                    out.push_str(&after[..length]);
-                    rest = &after[length..];
-                    class = Class::Inside;
-                    continue;
-                }
-                None => out.push_str("\\["),
-            },
-            (Class::Start | Class::Inside, '&' | '~') => {
-                out.push('\\');
-                out.push(first);
-            }
-            _ => out.push(first),
-        }
-        if was == Class::Start {
-            class = Class::Inside;
-        }
-        rest = after;
-    }
-    out
-}
-
-/// What begins with this letter after a backslash, for ASCII only.
-fn ascii_class(escape: &str, in_class: bool) -> Option<&'static str> {
-    let (alone, within) = match escape.chars().next()? {
-        'd' => ("[0-9]", "0-9"),
-        'D' => ("[^0-9]", "[^0-9]"),
-        'w' => ("[0-9A-Za-z_]", "0-9A-Za-z_"),
-        'W' => ("[^0-9A-Za-z_]", "[^0-9A-Za-z_]"),
-        's' => (r"[\t\n\x0C\r ]", r"\t\n\x0C\r "),
-        'S' => (r"[^\t\n\x0C\r ]", r"[^\t\n\x0C\r ]"),
-        'b' if !in_class => (r"(?-u:\b)", ""),
-        _ => return None,
-    };
-    Some(if in_class { within } else { alone })
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
-    Outside,
-    /// Just after `[` or `[^`.
-    Start,
-    Inside,
 }
 
 /// Compiled patterns by their source, as long as somebody uses them.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Cache {
-    known: HashMap<Arc<str>, Weak<Regex>>,
+    known: HashMap<Arc<str>, Weak<Compiled>>,
     /// Unused entries are dropped when there are this many.
     sweep_at: usize,
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache")
+            .field("known", &self.known.keys())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Cache {
@@ -256,7 +196,7 @@ mod tests {
     fn what_cannot_be_compiled_says_why_in_one_line() {
         assert_eq!(Pattern::new("a(").unwrap_err().to_string(), "unclosed group");
         assert_eq!(
-            Pattern::new("((a{1000}){1000}){1000}").unwrap_err().to_string(),
+            Pattern::new(r"\pL{1000}").unwrap_err().to_string(),
             "the pattern is too large once its repetitions are spelt out"
         );
         assert!(Pattern::new(&"(".repeat(2000)).is_err());

@@ -148,6 +148,11 @@ impl Quantity {
         self.nanos == 0
     }
 
+    /// The whole number that it is. None: it has a fraction, or is larger than 64 bits hold.
+    pub fn whole(self) -> Option<i64> {
+        (self.nanos % NANOS == 0).then(|| i64::try_from(self.nanos / NANOS).ok())?
+    }
+
     /// For measurements only: the nearest float.
     #[allow(clippy::cast_precision_loss)]
     pub fn to_f64(self) -> f64 {
@@ -394,7 +399,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// See `tests/recorded.rs` for many more, recorded from Kubernetes. The last case is where this crate stops counting.
+    /// See `tests/corpus.rs` for many more, recorded from Kubernetes. The last case is where this crate stops counting.
     #[rstest]
     #[case("0", "0")]
     #[case("-0", "0")]

@@ -1,0 +1,104 @@
+//! JSONPath as `kubectl -o jsonpath` has it (`k8s.io/client-go/util/jsonpath`), with missing keys allowed.
+//!
+//! It is a dialect of its own: a template of text and `{actions}`, read by prefix rather than by grammar, with rules that
+//! only its source tells. A path of ours is one action without its braces. Its rules are kept, also the odd ones, since
+//! people's paths were written against them.
+
+mod evaluate;
+mod parse;
+mod print;
+
+use serde_json::Value;
+
+pub use evaluate::EvaluationError;
+pub use parse::SyntaxError;
+
+/// No path of a person is longer.
+const MAX_LENGTH: usize = 1024;
+
+/// A path that cannot be used, and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPath {
+    #[error("the path is longer than {MAX_LENGTH} characters")]
+    Length,
+    #[error("the path has to start with \".\", such as .spec.replicas")]
+    Start,
+    #[error("the path must not hold line breaks or tabs")]
+    Control,
+    #[error(transparent)]
+    Syntax(#[from] SyntaxError),
+}
+
+/// A path that can be evaluated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JsonPath {
+    source: String,
+    nodes: Vec<parse::Node>,
+}
+
+/// What a path leads to: a part of the object, or what the path itself says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Item<'a> {
+    /// A part of the object.
+    Part(&'a Value),
+    /// A part of a text: a wildcard takes texts apart into bytes.
+    Byte(u8),
+    /// A text in the path.
+    Text(String),
+    /// A whole number in the path.
+    Integer(i64),
+    /// A number in the path.
+    Float(f64),
+    /// A truth value in the path.
+    Bool(bool),
+    /// What a loop over nulls stands on.
+    Nothing,
+}
+
+impl JsonPath {
+    /// Reads a path.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn new(source: &str) -> Result<Self, InvalidPath> {
+        if source.chars().count() > MAX_LENGTH {
+            return Err(InvalidPath::Length);
+        }
+        if source.contains(['\r', '\n', '\t']) {
+            return Err(InvalidPath::Control);
+        }
+        if !source.starts_with('.') {
+            return Err(InvalidPath::Start);
+        }
+        Ok(Self {
+            source: source.to_owned(),
+            nodes: parse::template(&format!("{{{source}}}"))?,
+        })
+    }
+
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        &self.source
+    }
+
+    /// Everything that it leads to. Of the members of a map the order is that of their keys.
+    ///
+    /// # Errors
+    /// If the object is of another shape than the path says, or too large for it.
+    pub fn find<'a>(&self, object: &'a Value) -> Result<Vec<Item<'a>>, EvaluationError> {
+        Ok(evaluate::run(&self.nodes, object)?.into_iter().flatten().collect())
+    }
+
+    /// The results as `kubectl` prints them, with blanks in between.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn print(&self, object: &Value) -> Result<String, EvaluationError> {
+        evaluate::run(&self.nodes, object)?
+            .iter()
+            .try_fold(String::new(), |mut out, block| {
+                print::block(block, &mut out)?;
+                Ok(out)
+            })
+    }
+}
