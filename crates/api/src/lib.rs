@@ -19,7 +19,13 @@ pub mod schema;
 pub fn crds() -> Vec<CustomResourceDefinition> {
     vec![
         schema::crd::<capsule::v1beta2::CapsuleConfiguration>(),
+        schema::crd::<capsule::v1beta2::ResourcePool>(),
+        schema::crd::<capsule::v1beta2::ResourcePoolClaim>(),
+        schema::crd::<capsule::v1beta2::RuleStatus>(),
         schema::crd::<capsule::v1beta2::Tenant>(),
+        schema::crd::<capsule::v1beta2::TenantResource>(),
+        schema::crd::<capsule::v1beta2::GlobalTenantResource>(),
+        schema::crd::<capsule::v1beta2::TenantOwner>(),
         schema::crd::<kamaji::v1alpha1::DataStore>(),
         schema::crd::<kamaji::v1alpha1::TenantControlPlane>(),
     ]

@@ -12,7 +12,7 @@ use tenancy::{
     index::KnownTenant,
     pattern::Cache,
     rules::{
-        CompiledRules, Mode, Origin,
+        CompiledRules, Mode,
         admission::{self, Content, Object, ObjectType, Request},
         audience::Requester,
         body,
@@ -53,8 +53,7 @@ fn world(tenants: usize) -> World {
         .expect("a tenant");
         let tenant = Arc::new(KnownTenant::new(Arc::new(tenant), &mut patterns));
         let bodies = body::for_namespace(&tenant.object, &[].into(), |text| Ok(text.to_owned())).expect("rules");
-        let origin = Origin::Tenant(name.as_str().into());
-        let rules = CompiledRules::new(origin, Mode::Enforce, &bodies, &mut patterns);
+        let rules = CompiledRules::new(&name, Mode::Enforce, &bodies, &mut patterns);
         known.insert(name, (tenant, rules));
     }
     let configuration: CapsuleConfiguration = serde_json::from_value(json!({
@@ -195,8 +194,5 @@ fn compile_the_rules_of_a_tenant(bencher: Bencher) {
     let world = world(10);
     let (tenant, _) = &world.known["team-7"];
     let bodies = body::for_namespace(&tenant.object, &[].into(), |text| Ok(text.to_owned())).expect("rules");
-    bencher.bench(|| {
-        let origin = Origin::Tenant("team-7".into());
-        CompiledRules::new(origin, Mode::Enforce, black_box(&bodies), &mut Cache::default())
-    });
+    bencher.bench(|| CompiledRules::new("team-7", Mode::Enforce, black_box(&bodies), &mut Cache::default()));
 }

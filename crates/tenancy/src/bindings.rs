@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use api::capsule::{
     names,
-    v1beta2::{CoreOwner, RoleBindingSpec, Tenant, UserKind, UserSpec},
+    v1beta2::{CoreOwner, Promotion, RoleBindingSpec, Tenant, UserKind, UserSpec},
 };
 use k8s_openapi::{
     api::rbac::v1::{RoleBinding, RoleRef, Subject},
@@ -20,12 +20,14 @@ use crate::{replicas, selector, subject};
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// The RoleBindings that one namespace of the tenant should have, sorted by name, each once: those of the owners, the
-/// tenant's additional ones, and those of rules that select the namespace by its `labels`.
+/// tenant's additional ones, those of rules that select the namespace by its `labels`, and those of promoted ServiceAccounts.
 ///
-/// `owners` are the effective ones ([`crate::ownership::effective`]).
+/// `owners` are the effective ones ([`crate::ownership::effective`]), `promotions` those of the tenant's rules
+/// ([`crate::promotion::by_rules`]).
 pub fn role_bindings(
     tenant: &Tenant,
     owners: &[CoreOwner],
+    promotions: &[Promotion],
     namespace: &str,
     labels: &BTreeMap<String, String>,
 ) -> Vec<RoleBinding> {
@@ -33,9 +35,9 @@ pub fn role_bindings(
     let mut add = |binding: RoleBinding| {
         bindings.entry(binding.name_any()).or_insert(binding);
     };
+    let none = BTreeMap::new();
     for owner in owners {
         let named = tenant.spec.owners.iter().find(|named| named.core.user == owner.user);
-        let none = BTreeMap::new();
         let (labels, annotations) = named.map_or((&none, &none), |named| (&named.labels, &named.annotations));
         for role in &owner.cluster_roles {
             add(binding(
@@ -69,6 +71,21 @@ pub fn role_bindings(
             labels,
             annotations,
         ));
+    }
+    let here = promotions
+        .iter()
+        .filter(|promotion| promotion.targets.iter().any(|target| target == namespace));
+    for Promotion { core, .. } in here {
+        for role in &core.cluster_roles {
+            add(binding(
+                tenant,
+                namespace,
+                role,
+                vec![subject_of(&core.user)],
+                &none,
+                &none,
+            ));
+        }
     }
     bindings.into_values().collect()
 }
@@ -187,7 +204,7 @@ mod tests {
         }));
         let oil = oil.build();
         let owners = ownership::effective(&oil, Sources::default(), &settings(json!({})));
-        let bindings = role_bindings(&oil, &owners, "oil-one", &BTreeMap::new());
+        let bindings = role_bindings(&oil, &owners, &[], "oil-one", &BTreeMap::new());
         let said: Vec<_> = bindings
             .iter()
             .map(|binding| {
@@ -246,8 +263,35 @@ mod tests {
         }]}));
         let oil = oil.build();
         let prod = BTreeMap::from([("env".to_owned(), "prod".to_owned())]);
-        assert_eq!(role_bindings(&oil, &[], "oil-one", &prod).len(), 1);
-        assert_eq!(role_bindings(&oil, &[], "oil-two", &BTreeMap::new()).len(), 0);
+        assert_eq!(role_bindings(&oil, &[], &[], "oil-one", &prod).len(), 1);
+        assert_eq!(role_bindings(&oil, &[], &[], "oil-two", &BTreeMap::new()).len(), 0);
+    }
+
+    #[test]
+    fn promoted_service_accounts_are_bound_in_their_targets() {
+        let oil = tenant("oil").build();
+        let promotions: Vec<Promotion> = serde_json::from_value(json!([{
+            "kind": "ServiceAccount", "name": "system:serviceaccount:oil-one:robot", "clusterRoles": ["view", "edit"],
+            "targets": ["oil-one", "oil-two"],
+        }]))
+        .unwrap();
+        let bound = |namespace: &str| {
+            let bindings = role_bindings(&oil, &[], &promotions, namespace, &BTreeMap::new());
+            let mut roles: Vec<String> = bindings
+                .iter()
+                .map(|binding| {
+                    format!(
+                        "{} {:?}",
+                        binding.role_ref.name,
+                        binding.subjects.as_ref().unwrap()[0].namespace
+                    )
+                })
+                .collect();
+            roles.sort();
+            roles
+        };
+        assert_eq!(bound("oil-two"), [r#"edit Some("oil-one")"#, r#"view Some("oil-one")"#]);
+        assert_eq!(bound("oil-three"), [""; 0]);
     }
 
     #[test]
@@ -258,7 +302,7 @@ mod tests {
         }]}));
         let oil = oil.build();
         let owners = ownership::effective(&oil, Sources::default(), &settings(json!({})));
-        let bindings = role_bindings(&oil, &owners, "oil-one", &BTreeMap::new());
+        let bindings = role_bindings(&oil, &owners, &[], "oil-one", &BTreeMap::new());
         assert_eq!(bindings[0].labels().get("team").map(String::as_str), Some("a"));
         assert_eq!(
             bindings[0]

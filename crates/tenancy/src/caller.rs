@@ -38,7 +38,7 @@ pub fn classify(user: &User<'_>, settings: &Settings, view: &View) -> Caller {
     }
 }
 
-/// Named by the configuration, or a ServiceAccount that lives in a tenant's namespace.
+/// Named by the configuration or by a TenantOwner, or a ServiceAccount that lives in a tenant's namespace.
 fn is_tenant_user(user: &User<'_>, settings: &Settings, view: &View) -> bool {
     if user.is_in(SYSTEM_GROUP) {
         return false;
@@ -50,13 +50,13 @@ fn is_tenant_user(user: &User<'_>, settings: &Settings, view: &View) -> bool {
             .and_then(|(namespace, _)| view.namespace(namespace));
         home.is_some_and(|namespace| !matches!(namespace.tenant, Ok(None)))
     };
-    settings.users.hold(user) || lives_in_a_tenant()
+    settings.users.hold(user) || view.is_tenant_user(user) || lives_in_a_tenant()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures::{groups, namespace, settings, tenant};
+    use crate::fixtures::{groups, namespace, settings, tenant, tenant_owner};
     use crate::index::Index;
     use rstest::rstest;
     use serde_json::json;
@@ -77,6 +77,8 @@ mod tests {
     #[case::a_service_account_in_a_tenant("system:serviceaccount:oil-one:robot", &[], Caller::TenantUser)]
     #[case::a_service_account_in_an_unclear_namespace("system:serviceaccount:torn:robot", &[], Caller::TenantUser)]
     #[case::a_service_account_elsewhere("system:serviceaccount:monitoring:robot", &[], Caller::Unknown)]
+    #[case::a_user_by_an_object("tom", &[], Caller::TenantUser)]
+    #[case::an_owner_by_an_object_that_is_no_user("zoe", &[], Caller::Unknown)]
     #[case::a_listed_service_account("system:serviceaccount:ci:deployer", &[], Caller::TenantUser)]
     #[case::a_controller_of_kubernetes(
         "system:serviceaccount:kube-system:replicaset-controller",
@@ -89,6 +91,10 @@ mod tests {
         index.put_namespace(&namespace("oil-one").of("oil").build());
         index.put_namespace(&namespace("torn").label("capsule.clastix.io/tenant", "oil").build());
         index.put_namespace(&namespace("monitoring").build());
+        for (name, aggregate) in [("tom", true), ("zoe", false)] {
+            let spec = json!({"kind": "User", "name": name, "aggregate": aggregate});
+            index.put_tenant_owner(&tenant_owner(name, json!({}), spec).into());
+        }
         let settings = settings(json!({
             "users": [
                 {"kind": "Group", "name": "projectcapsule.dev"},

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::capsule::v1beta2::{CapsuleConfiguration, Tenant};
+use api::capsule::v1beta2::{CapsuleConfiguration, Tenant, TenantOwner};
 use k8s_openapi::api::core::v1::Namespace;
 use serde_json::{Value, json};
 
@@ -21,6 +21,16 @@ pub(crate) fn settings(spec: Value) -> Settings {
     }))
     .expect("a configuration");
     Settings::new(Some(&configuration), "cotenant-system", "cotenant")
+}
+
+pub(crate) fn tenant_owner(name: &str, labels: Value, spec: Value) -> TenantOwner {
+    serde_json::from_value(json!({
+        "apiVersion": "capsule.clastix.io/v1beta2",
+        "kind": "TenantOwner",
+        "metadata": {"name": name, "labels": labels},
+        "spec": spec,
+    }))
+    .expect("a TenantOwner")
 }
 
 pub(crate) struct TenantBuilder(Value);

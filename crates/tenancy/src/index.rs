@@ -17,7 +17,7 @@ use std::{
 
 use api::capsule::{
     names,
-    v1beta2::{Tenant, UserKind},
+    v1beta2::{Tenant, TenantOwner, UserKind, UserSpec},
 };
 use k8s_openapi::api::core::v1::Namespace;
 use kube_core::ResourceExt;
@@ -32,6 +32,7 @@ use crate::{
     pattern::Cache,
     services::ServicePolicy,
     subject::{Subjects, User},
+    tenant_owners::{self, Selection, TenantUsers},
 };
 
 /// A tenant with everything compiled that decisions ask of it.
@@ -45,6 +46,10 @@ pub struct KnownTenant {
     pub uid: Arc<str>,
     /// Its owners, wherever the ownership comes from.
     pub owners: Subjects,
+    /// Which TenantOwners it selects.
+    selection: Selection,
+    /// The subjects of those that it selects.
+    selected: Vec<UserSpec>,
     /// `spec.storageClasses`. `None`: all are allowed.
     pub storage_classes: Option<ClassPolicy>,
     /// `spec.ingressOptions.allowedClasses`. `None`: all are allowed.
@@ -96,6 +101,8 @@ impl KnownTenant {
             name: TenantName::accepted(&object.name_any()),
             uid: object.uid().unwrap_or_default().into(),
             owners: ownership::subjects(&object),
+            selection: Selection::of(&object),
+            selected: Vec::new(),
             storage_classes,
             ingress_classes,
             hostnames,
@@ -117,6 +124,24 @@ impl KnownTenant {
             required_annotations: RequiredValues::new(required.map(|required| &required.annotations), patterns),
             object,
         }
+    }
+
+    /// Adds the owners that come from TenantOwners, of all that there are.
+    fn with_tenant_owners<'a>(mut self, owners: impl IntoIterator<Item = &'a Arc<TenantOwner>>) -> Self {
+        for owner in owners {
+            if self.selection.selects(owner) {
+                let user = &owner.spec.core.user;
+                self.owners.insert(user.kind, &user.name);
+                self.selected.push(user.clone());
+            }
+        }
+        self
+    }
+
+    /// Kind and name of everybody who owns the tenant. May repeat.
+    fn named(&self) -> impl Iterator<Item = (UserKind, &str)> {
+        let selected = self.selected.iter().map(|user| (user.kind, user.name.as_str()));
+        ownership::named(&self.object).chain(selected.filter(|(_, name)| !name.is_empty()))
     }
 
     /// Whether the user owns the tenant. Administrators own every tenant, which is not looked at here.
@@ -194,6 +219,10 @@ struct Known {
     namespaces: HashMap<NamespaceName, Arc<KnownNamespace>>,
     /// Tenant UID to the namespaces that count for it.
     members: HashMap<Arc<str>, BTreeSet<NamespaceName>>,
+    /// TenantOwners by their own names.
+    tenant_owners: HashMap<Box<str>, Arc<TenantOwner>>,
+    /// Whom those make tenant users.
+    tenant_users: TenantUsers,
     patterns: Cache,
 }
 
@@ -215,18 +244,45 @@ impl Index {
 
     /// A tenant as the watch shows it.
     pub fn put_tenant(&self, tenant: Arc<Tenant>) {
-        let mut known = self.write();
-        let entry = Arc::new(KnownTenant::new(tenant, &mut known.patterns));
-        known.remove_tenant(entry.name.as_str());
-        known.list_owners(&entry, |tenants, name| {
-            tenants.insert(name.clone());
-        });
-        known.tenants.insert(entry.name.clone(), entry);
+        self.write().put_tenant(tenant);
     }
 
     /// A tenant that is gone.
     pub fn remove_tenant(&self, name: &str) {
         self.write().remove_tenant(name);
+    }
+
+    /// A TenantOwner as the watch shows it.
+    pub fn put_tenant_owner(&self, owner: &Arc<TenantOwner>) {
+        let mut known = self.write();
+        let before = known.tenant_owners.insert(owner.name_any().into(), owner.clone());
+        if before
+            .as_ref()
+            .is_some_and(|before| tenant_owners::means_the_same(before, owner))
+        {
+            return;
+        }
+        if let Some(before) = &before {
+            known.tenant_users.remove(before);
+        }
+        known.tenant_users.add(owner);
+        known.look_again(|selection| {
+            selection.selects(owner) || before.as_ref().is_some_and(|before| selection.selects(before))
+        });
+    }
+
+    /// A TenantOwner that is gone.
+    pub fn remove_tenant_owner(&self, name: &str) {
+        let mut known = self.write();
+        if let Some(before) = known.tenant_owners.remove(name) {
+            known.tenant_users.remove(&before);
+            known.look_again(|selection| selection.selects(&before));
+        }
+    }
+
+    /// Whether a TenantOwner makes the user a tenant user, by name or by a group.
+    pub fn is_tenant_user(&self, user: &User<'_>) -> bool {
+        self.read().tenant_users.hold(user)
     }
 
     /// A namespace as the watch shows it.
@@ -295,6 +351,25 @@ impl Index {
 }
 
 impl Known {
+    fn put_tenant(&mut self, tenant: Arc<Tenant>) {
+        let entry = KnownTenant::new(tenant, &mut self.patterns);
+        let entry = Arc::new(entry.with_tenant_owners(self.tenant_owners.values()));
+        self.remove_tenant(entry.name.as_str());
+        self.list_owners(&entry, |tenants, name| {
+            tenants.insert(name.clone());
+        });
+        self.tenants.insert(entry.name.clone(), entry);
+    }
+
+    /// Collects the owners of some tenants anew: those whose selection a change of TenantOwners concerns.
+    fn look_again(&mut self, is_concerned: impl Fn(&Selection) -> bool) {
+        let concerned = self.tenants.values().filter(|tenant| is_concerned(&tenant.selection));
+        let concerned: Vec<Arc<Tenant>> = concerned.map(|tenant| tenant.object.clone()).collect();
+        for tenant in concerned {
+            self.put_tenant(tenant);
+        }
+    }
+
     fn remove_tenant(&mut self, name: &str) {
         if let Some(entry) = self.tenants.remove(name) {
             self.list_owners(&entry, |tenants, name| {
@@ -304,7 +379,7 @@ impl Known {
     }
 
     fn list_owners(&mut self, entry: &KnownTenant, change: impl Fn(&mut BTreeSet<TenantName>, &TenantName)) {
-        for (kind, owner) in ownership::named(&entry.object) {
+        for (kind, owner) in entry.named() {
             let owners = if kind == UserKind::Group {
                 &mut self.by_owner_group
             } else {
@@ -354,9 +429,9 @@ impl View {
     /// Adds a tenant that was read live.
     #[must_use]
     pub fn with_tenant(mut self, tenant: Tenant) -> Self {
-        let mut patterns = Cache::default();
-        self.tenants
-            .push(Arc::new(KnownTenant::new(Arc::new(tenant), &mut patterns)));
+        let known = KnownTenant::new(Arc::new(tenant), &mut Cache::default());
+        let known = known.with_tenant_owners(self.index.read().tenant_owners.values());
+        self.tenants.push(Arc::new(known));
         self
     }
 
@@ -400,6 +475,11 @@ impl View {
             owned.sort_by(|a, b| a.name.cmp(&b.name));
         }
         owned
+    }
+
+    /// Whether a TenantOwner makes the user a tenant user, by name or by a group.
+    pub fn is_tenant_user(&self, user: &User<'_>) -> bool {
+        self.index.is_tenant_user(user)
     }
 
     /// The tenant that a namespace belongs to: named by label and reference, existing, and with the UID of the
@@ -449,10 +529,45 @@ impl View {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures::{groups, namespace, tenant};
+    use crate::fixtures::{groups, namespace, tenant, tenant_owner};
+    use serde_json::json;
 
     fn names(tenants: &[Arc<KnownTenant>]) -> Vec<&str> {
         tenants.iter().map(|tenant| tenant.name.as_str()).collect()
+    }
+
+    #[test]
+    fn tenant_owners_own_what_selects_them_for_as_long_as_it_does() {
+        let index = Index::default();
+        let selecting = json!({"permissions": {"matchOwners": [{"matchLabels": {"team": "oil"}}]}});
+        index.put_tenant(tenant("oil").with(selecting).into());
+        index.put_tenant(tenant("gas").into());
+        let alice = User {
+            name: "alice",
+            groups: &[],
+        };
+        let put = |labels: serde_json::Value, aggregate: bool| {
+            let spec = json!({"kind": "User", "name": "alice", "aggregate": aggregate});
+            index.put_tenant_owner(&Arc::new(tenant_owner("object", labels, spec)));
+        };
+        put(json!({"team": "oil"}), true);
+        assert_eq!(names(&index.owned_by(&alice)), ["oil"]);
+        assert!(index.tenant("oil").is_some_and(|oil| oil.is_owned_by(&alice)));
+        assert!(index.is_tenant_user(&alice));
+        // A tenant that comes later, or is read live, counts it as well.
+        let live = View::new(&index).with_tenant(
+            tenant("sea")
+                .with(json!({"permissions": {"matchOwners": [{"matchLabels": {"team": "oil"}}]}}))
+                .build(),
+        );
+        assert_eq!(names(&live.owned_by(&alice)), ["oil", "sea"]);
+        put(json!({"projectcapsule.dev/tenant": "gas"}), false);
+        assert_eq!(names(&index.owned_by(&alice)), ["gas"]);
+        assert!(!index.is_tenant_user(&alice));
+        index.remove_tenant_owner("object");
+        assert_eq!(names(&index.owned_by(&alice)), [""; 0]);
+        assert!(index.tenant("gas").is_some_and(|gas| !gas.is_owned_by(&alice)));
+        assert!(index.read().by_owner.is_empty());
     }
 
     #[test]

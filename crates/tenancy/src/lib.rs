@@ -4,8 +4,9 @@
 //! functions, so they cannot disagree; nothing here reads a clock, the environment, a socket or a random number.
 //!
 //! - What decisions look things up in: [`index`], [`settings`].
-//! - Who is who: [`subject`], [`caller`], [`ownership`], [`linkage`].
-//! - What a namespace should carry and contain: [`metadata`], [`bindings`], [`replicas`], [`quotas`], [`object_quotas`];
+//! - Who is who: [`subject`], [`caller`], [`ownership`], [`tenant_owners`], [`linkage`].
+//! - What a namespace should carry and contain: [`metadata`], [`bindings`], [`replicas`], [`quotas`], [`object_quotas`],
+//!   and what the objects in it carry: [`object_metadata`];
 //!   and what of a budget over many namespaces is used and promised: [`quota`].
 //! - What rules of a tenant say about what is in its namespaces: [`rules`].
 //! - What may be written: [`namespace_admission`], [`tenant_admission`], [`configuration_admission`], [`cordon`],
@@ -13,6 +14,7 @@
 //!   [`services`], [`gateways`], [`devices`], [`nodes`]; and what is served and not acted upon yet: [`not_yet`].
 //! - What older versions of the API say: [`conversion`].
 //! - Tools: [`denial`], [`name`], [`pattern`], [`quantity`], [`selector`].
+//! - What TenantResources and GlobalTenantResources make: [`replication`].
 //! - Hosted control planes: [`control_plane`].
 
 #![warn(missing_docs)]
@@ -41,21 +43,25 @@ pub mod name;
 pub mod namespace_admission;
 pub mod nodes;
 pub mod not_yet;
+pub mod object_metadata;
 pub mod object_quotas;
 pub mod ownership;
-pub mod pattern;
 pub mod pods;
 pub mod promotion;
-pub mod quantity;
 pub mod quota;
 pub mod quotas;
 pub mod replicas;
+pub mod replication;
 pub mod rules;
 pub mod selector;
 pub mod services;
 pub mod settings;
 pub mod subject;
 pub mod tenant_admission;
+pub mod tenant_owners;
 
 #[cfg(test)]
 mod fixtures;
+
+// Their home is with the other small languages; they are as much ours.
+pub use expressions::{pattern, quantity};

@@ -12,7 +12,11 @@ use api::capsule::{
 };
 use kube_core::ResourceExt;
 
-use crate::{pods, selector};
+use crate::{
+    pods,
+    rules::reach::{self, Reach},
+    selector,
+};
 
 /// Labels or annotations.
 type Map = BTreeMap<String, String>;
@@ -95,14 +99,6 @@ pub fn managed(tenant: &Tenant, namespace: &str, labels: &Map) -> Metadata {
     {
         kept.labels.insert(names::CUSTOM_RESOURCES_LABEL.into(), "true".into());
     }
-    for (key, is_asked) in [
-        (pods::VALIDATION_LABEL, pods::is_restrictive(spec)),
-        (pods::DEFAULTS_LABEL, pods::has_defaults(spec)),
-    ] {
-        if is_asked {
-            kept.labels.insert(key.into(), "true".into());
-        }
-    }
     if spec.cordoned {
         kept.labels.insert(names::CORDONED_LABEL.into(), "true".into());
     }
@@ -130,11 +126,41 @@ pub fn managed(tenant: &Tenant, namespace: &str, labels: &Map) -> Metadata {
             }
         }
     }
-    // Where the namespace belongs is not for a list of labels to say.
-    for key in [names::TENANT_LABEL, names::NAME_LABEL] {
-        kept.labels.remove(key);
+    // Where the namespace belongs, and what is asked about, is not for a list of labels to say.
+    for key in [names::TENANT_LABEL, names::NAME_LABEL].iter().chain(&ASKED) {
+        kept.labels.remove(*key);
     }
+    kept.labels.extend(asked(tenant, labels, &kept.labels));
     kept
+}
+
+/// The labels that say what we are asked about.
+const ASKED: [&str; 4] = [
+    pods::VALIDATION_LABEL,
+    pods::DEFAULTS_LABEL,
+    reach::OBJECT_VALIDATION_LABEL,
+    reach::OBJECT_DEFAULTS_LABEL,
+];
+
+/// What we are asked about in a namespace that has these labels and gets those that are kept.
+fn asked(tenant: &Tenant, labels: &Map, kept: &Map) -> Map {
+    let spec = &tenant.spec;
+    let reach = if reach::enforces(tenant) {
+        let mut labels = labels.clone();
+        labels.retain(|key, _| !ASKED.contains(&key.as_str()));
+        labels.extend(kept.clone());
+        reach::in_namespace(tenant, &labels)
+    } else {
+        Reach::default()
+    };
+    let is_asked = [
+        pods::is_restrictive(spec) || reach.pods,
+        pods::has_defaults(spec) || reach.pod_defaults,
+        reach.objects,
+        reach.object_defaults,
+    ];
+    let asked = ASKED.iter().zip(is_asked).filter(|(_, is_asked)| *is_asked);
+    asked.map(|(key, _)| ((*key).to_owned(), "true".to_owned())).collect()
 }
 
 /// The namespace's labels and annotations as they should be. `before` is what was kept the last time: what is in it and

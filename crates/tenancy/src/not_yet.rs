@@ -6,7 +6,7 @@
 //! field works.
 
 use api::capsule::v1beta2::{
-    AdmissionSettings, CapsuleConfigurationSpec, EventSettings, Overrides, Owner, ServiceOptions, Tenant, TenantRule,
+    AdmissionSettings, CapsuleConfigurationSpec, EventSettings, Overrides, Owner, Tenant, TenantRule,
 };
 use serde_json::{Value, json};
 
@@ -41,10 +41,6 @@ fn filled<T: serde::Serialize>(list: &[T]) -> Value {
     if list.is_empty() { Value::Null } else { json!(list) }
 }
 
-fn service<T: serde::Serialize>(tenant: &Tenant, field: impl Fn(&ServiceOptions) -> Option<T>) -> Value {
-    some(tenant.spec.service_options.as_ref().and_then(field))
-}
-
 fn rules<T: serde::Serialize>(tenant: &Tenant, field: impl Fn(&TenantRule) -> Option<T>) -> Value {
     filled(&tenant.spec.rules.iter().filter_map(field).collect::<Vec<_>>())
 }
@@ -57,42 +53,24 @@ fn other_than<T: PartialEq + serde::Serialize>(value: &T, default: &T) -> Value 
 /// The table of Tenants.
 pub static TENANT: &[NotYet<Tenant>] = &[
     NotYet {
-        field: "spec.rules[].enforce",
-        asked: |tenant| rules(tenant, |rule| rule.enforce.clone()),
-        neglect: Neglect::Weakens,
-        instead: "use the tenant's own fields, or a ValidatingAdmissionPolicy",
+        field: "spec.rules[].enforce.metadata[].{labels,annotations}.managed",
+        asked: |tenant| {
+            rules(tenant, |rule| {
+                let policies = rule.enforce.iter().flat_map(|enforce| &enforce.metadata);
+                let values = policies.flat_map(|policy| policy.labels.iter().chain(&policy.annotations));
+                let managed = values.filter_map(|(key, value)| Some((key, value.managed.as_ref()?)));
+                let managed: Vec<_> = managed.collect();
+                (!managed.is_empty()).then(|| json!(managed))
+            })
+        },
+        neglect: Neglect::Lacks,
+        instead: "it is set on what is created or changed from now on; change the objects that are there once",
     },
     NotYet {
         field: "spec.rules[].quota",
         asked: |tenant| rules(tenant, |rule| (!rule.quota.is_empty()).then(|| rule.quota.clone())),
         neglect: Neglect::Weakens,
         instead: "use spec.resourceQuotas",
-    },
-    NotYet {
-        field: "spec.rules[].permissions.promotions",
-        asked: |tenant| {
-            rules(tenant, |rule| {
-                let promotions = rule.permissions.as_ref().map(|permissions| &permissions.promotions);
-                promotions.filter(|promotions| !promotions.is_empty()).cloned()
-            })
-        },
-        neglect: Neglect::Lacks,
-        instead: "name the ServiceAccounts in spec.additionalRoleBindings",
-    },
-    NotYet {
-        field: "spec.permissions.matchOwners",
-        asked: |tenant| {
-            filled(
-                &tenant
-                    .spec
-                    .permissions
-                    .as_ref()
-                    .map(|permissions| permissions.match_owners.clone())
-                    .unwrap_or_default(),
-            )
-        },
-        neglect: Neglect::Lacks,
-        instead: "name the owners in spec.owners",
     },
     NotYet {
         field: "spec.owners[].proxySettings",
@@ -103,35 +81,18 @@ pub static TENANT: &[NotYet<Tenant>] = &[
         neglect: Neglect::Lacks,
         instead: "give the rights with spec.additionalRoleBindings where the objects are in namespaces",
     },
-    NotYet {
-        field: "spec.serviceOptions.additionalMetadata",
-        asked: |tenant| service(tenant, |options| options.additional_metadata.clone()),
-        neglect: Neglect::Lacks,
-        instead: "write the labels and annotations into the Services",
-    },
-    NotYet {
-        field: "spec.podOptions.additionalMetadata",
-        asked: |tenant| {
-            some(
-                tenant
-                    .spec
-                    .pod_options
-                    .as_ref()
-                    .and_then(|options| options.additional_metadata.as_ref()),
-            )
-        },
-        neglect: Neglect::Lacks,
-        instead: "write the labels and annotations into the pod templates",
-    },
 ];
 
 /// The table of the CapsuleConfiguration. Nothing in it gives a tenant more than it had.
 pub static CONFIGURATION: &[NotYet<CapsuleConfigurationSpec>] = &[
     NotYet {
-        field: "spec.impersonation",
-        asked: |spec| some(spec.impersonation.as_ref()),
+        field: "spec.impersonation.endpoint",
+        asked: |spec| {
+            let endpoint = spec.impersonation.as_ref().map(|it| &it.endpoint);
+            endpoint.map_or(Value::Null, |endpoint| other_than(endpoint, &String::new()))
+        },
         neglect: Neglect::Lacks,
-        instead: "nothing is replicated on behalf of others yet",
+        instead: "replications talk to the operator's own API server; while this is set they are not ready",
     },
     NotYet {
         field: "spec.events.namespace",
@@ -250,7 +211,7 @@ mod tests {
     }
 
     #[rstest]
-    #[case(json!({"rules": [{"enforce": {}}]}), Some("spec.rules[].enforce"))]
+    #[case(json!({"rules": [{"enforce": {}}]}), None)]
     #[case(json!({"rules": [{"quota": [{"name": "a"}]}]}), Some("spec.rules[].quota"))]
     #[case(json!({"rules": [{"permissions": {"bindings": []}}]}), None)]
     fn what_would_weaken_a_tenant_is_refused(#[case] spec: Value, #[case] field: Option<&str>) {
@@ -265,11 +226,11 @@ mod tests {
     }
 
     #[rstest]
-    #[case(json!({"rules": [{"permissions": {"promotions": [{}]}}]}), "spec.rules[].permissions.promotions")]
-    #[case(json!({"permissions": {"matchOwners": [{}]}}), "spec.permissions.matchOwners")]
+    #[case(
+        json!({"rules": [{"enforce": {"metadata": [{"kinds": ["Pod"], "labels": {"a": {"managed": "b"}}}]}}]}),
+        "spec.rules[].enforce.metadata[].{labels,annotations}.managed"
+    )]
     #[case(json!({"owners": [{"kind": "User", "name": "a", "proxySettings": [{"kind": "Nodes", "operations": []}]}]}), "spec.owners[].proxySettings")]
-    #[case(json!({"serviceOptions": {"additionalMetadata": {}}}), "spec.serviceOptions.additionalMetadata")]
-    #[case(json!({"podOptions": {"additionalMetadata": {}}}), "spec.podOptions.additionalMetadata")]
     fn what_is_merely_missing_is_warned_about(#[case] spec: Value, #[case] field: &str) {
         let warnings = check(TENANT, &asking(&spec), None).unwrap();
         assert_eq!(warnings.len(), 1);
@@ -296,7 +257,11 @@ mod tests {
             "serviceOptions": {
                 "allowedServices": {"nodePort": false}, "externalIPs": {"allowed": []},
                 "forbiddenLabels": {"denied": ["a"]}, "forbiddenAnnotations": {"denied": ["a"]},
+                "additionalMetadata": {"labels": {"a": "b"}},
             },
+            "podOptions": {"additionalMetadata": {"labels": {"a": "b"}}},
+            "permissions": {"matchOwners": [{}]},
+            "rules": [{"permissions": {"promotions": [{"clusterRoles": ["view"]}]}}],
             "containerRegistries": {"allowed": ["docker.io"]},
             "imagePullPolicies": ["Always"],
         }));
@@ -310,7 +275,7 @@ mod tests {
     }
 
     #[rstest]
-    #[case(json!({"impersonation": {}}), "spec.impersonation")]
+    #[case(json!({"impersonation": {"endpoint": "https://a"}}), "spec.impersonation.endpoint")]
     #[case(json!({"events": {"namespace": "capsule-system"}}), "spec.events.namespace")]
     #[case(json!({"enableTLSReconciler": false}), "spec.enableTLSReconciler")]
     #[case(json!({"enableTLSReconciler": null}), "spec.enableTLSReconciler")]

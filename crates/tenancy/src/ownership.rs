@@ -2,17 +2,14 @@
 //!
 //! Owners come from the tenant itself, from TenantOwner objects, from promoted ServiceAccounts and from the
 //! configuration's administrators. The controller collects all of them into `status.owners` ([`effective`]) and binds their
-//! roles. Admission looks at `spec.owners` as well, so that a tenant can be used from the moment it exists.
+//! roles. Admission looks at `spec.owners` and at the TenantOwners as well, so that a tenant can be used from the moment it
+//! exists, and by an owner from the moment that one does.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use api::capsule::{
-    names,
-    v1beta2::{CoreOwner, Tenant, TenantOwner, UserKind, UserSpec},
-};
-use kube_core::ResourceExt;
+use api::capsule::v1beta2::{CoreOwner, Tenant, TenantOwner, UserKind, UserSpec};
 
-use crate::{selector::Selector, settings::Settings, subject::Subjects};
+use crate::{settings::Settings, subject::Subjects, tenant_owners::Selection};
 
 /// Kind and name of everybody who owns the tenant: those it names and those the controller found. May repeat.
 pub fn named(tenant: &Tenant) -> impl Iterator<Item = (UserKind, &str)> {
@@ -36,7 +33,7 @@ pub(crate) fn subjects(tenant: &Tenant) -> Subjects {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sources<'a> {
     /// All TenantOwner objects.
-    pub tenant_owners: &'a [TenantOwner],
+    pub tenant_owners: &'a [Arc<TenantOwner>],
     /// Full names of the ServiceAccounts in the tenant's namespaces that are labelled
     /// `owner.projectcapsule.dev/promote=true`.
     pub promoted: &'a [String],
@@ -71,19 +68,9 @@ pub fn effective(tenant: &Tenant, sources: Sources<'_>, settings: &Settings) -> 
     for user in &settings.spec.administrators {
         add(user, &settings.spec.rbac.administration_cluster_roles);
     }
-    let selectors: Vec<Selector> = tenant
-        .spec
-        .permissions
-        .iter()
-        .flat_map(|permissions| &permissions.match_owners)
-        // One that cannot be evaluated was refused at admission, and selects nobody.
-        .filter_map(|selector| Selector::new(selector).ok())
-        .collect();
-    let name = tenant.name_any();
+    let selection = Selection::of(tenant);
     for owner in sources.tenant_owners {
-        let labels = owner.labels();
-        let is_named = labels.get(names::PROJECT_TENANT_LABEL) == Some(&name);
-        if is_named || selectors.iter().any(|selector| selector.matches(labels)) {
+        if selection.selects(owner) {
             add(&owner.spec.core.user, &owner.spec.core.cluster_roles);
         }
     }
@@ -100,15 +87,12 @@ pub fn effective(tenant: &Tenant, sources: Sources<'_>, settings: &Settings) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures::{settings, tenant};
+    use crate::fixtures::{settings, tenant, tenant_owner};
     use serde_json::json;
 
-    fn tenant_owner(name: &str, labels: serde_json::Value) -> TenantOwner {
-        serde_json::from_value(json!({
-            "apiVersion": "capsule.clastix.io/v1beta2", "kind": "TenantOwner", "metadata": {"name": name, "labels": labels},
-            "spec": {"kind": "User", "name": name, "clusterRoles": ["view"]},
-        }))
-        .unwrap()
+    fn viewer(name: &str, labels: serde_json::Value) -> Arc<TenantOwner> {
+        let spec = json!({"kind": "User", "name": name, "clusterRoles": ["view"]});
+        Arc::new(tenant_owner(name, labels, spec))
     }
 
     fn said(owners: &[CoreOwner]) -> Vec<String> {
@@ -136,9 +120,9 @@ mod tests {
         }));
         let sources = Sources {
             tenant_owners: &[
-                tenant_owner("selected", json!({"team": "oil"})),
-                tenant_owner("named", json!({"projectcapsule.dev/tenant": "oil"})),
-                tenant_owner("other", json!({"team": "gas"})),
+                viewer("selected", json!({"team": "oil"})),
+                viewer("named", json!({"projectcapsule.dev/tenant": "oil"})),
+                viewer("other", json!({"team": "gas"})),
             ],
             promoted: &["system:serviceaccount:oil-one:robot".to_owned()],
         };

@@ -9,7 +9,7 @@ use api::capsule::v1beta2::{AllowedServices, ServiceOptions, TenantSpec};
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::Service;
 
-use crate::{denial::Denial, index::KnownTenant, keys::ForbiddenKeys, pattern::Cache};
+use crate::{denial::Denial, index::KnownTenant, keys::ForbiddenKeys, object_metadata, pattern::Cache};
 
 /// What a tenant allows of Services, compiled.
 #[derive(Clone, Debug, Default)]
@@ -69,7 +69,7 @@ pub fn check_external_ips(spec: &TenantSpec) -> Result<(), Denial> {
 pub fn validate(tenant: &KnownTenant, service: &Service, old: Option<&Service>) -> Result<(), Denial> {
     check_type(&tenant.services, service, old)?;
     check_addresses(&tenant.services, service, old)?;
-    check_metadata(&tenant.services, service, old)
+    check_metadata(tenant, service, old)
 }
 
 fn check_type(policy: &ServicePolicy, service: &Service, old: Option<&Service>) -> Result<(), Denial> {
@@ -139,7 +139,9 @@ fn external_ips(service: &Service) -> &[String] {
 
 type Map = BTreeMap<String, String>;
 
-fn check_metadata(policy: &ServicePolicy, service: &Service, old: Option<&Service>) -> Result<(), Denial> {
+/// What the tenant itself asks for on every Service passes: a key may be forbidden so that only this value is there.
+fn check_metadata(tenant: &KnownTenant, service: &Service, old: Option<&Service>) -> Result<(), Denial> {
+    let (policy, own) = (&tenant.services, object_metadata::of_services(&tenant.object));
     let old = old.map(|old| &old.metadata);
     let parts: [(_, _, _, _, Option<&Map>, Option<&Map>); 2] = [
         (
@@ -163,8 +165,13 @@ fn check_metadata(policy: &ServicePolicy, service: &Service, old: Option<&Servic
         if forbidden.is_empty() {
             continue;
         }
+        let own = own.map(|own| match what {
+            "labels" => &own.labels,
+            _ => &own.annotations,
+        });
+        let has = |map: Option<&Map>, key, value| map.and_then(|map| map.get(key)) == Some(value);
         for (key, value) in now.into_iter().flatten() {
-            if before.and_then(|before| before.get(key)) != Some(value) {
+            if !has(before, key, value) && !has(own, key, value) {
                 check_key(what, reason, option, key, forbidden)?;
             }
         }
@@ -296,6 +303,17 @@ mod tests {
         // What was there may stay, and may go, but not change.
         assert_eq!(validate(&oil, &wanted, Some(&wanted)), Ok(()));
         assert_eq!(validate(&oil, &service(json!({}), json!({})), Some(&wanted)), Ok(()));
+    }
+
+    #[test]
+    fn a_forbidden_key_may_have_the_value_that_the_tenant_asks_for() {
+        let oil = known(json!({
+            "forbiddenLabels": {"denied": ["team"]}, "additionalMetadata": {"labels": {"team": "oil"}},
+        }));
+        let labelled = |team: &str| service(json!({"labels": {"team": team}}), json!({}));
+        assert_eq!(validate(&oil, &labelled("oil"), None), Ok(()));
+        assert!(validate(&oil, &labelled("gas"), None).is_err());
+        assert!(validate(&oil, &labelled("gas"), Some(&labelled("oil"))).is_err());
     }
 
     #[test]

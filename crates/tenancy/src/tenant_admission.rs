@@ -17,16 +17,16 @@ use kube_core::ResourceExt;
 use crate::{
     denial::{Decision, Denial},
     name::TenantName,
-    not_yet, object_quotas, services,
+    not_yet, object_quotas, rules, services,
     settings::Settings,
 };
 use amounts::check_quotas;
 use deprecations::deprecations;
-use labels::{check_additional_metadata, check_node_selector};
+use labels::{check_additional_metadata, check_node_selector, check_object_metadata};
 use matchers::{check_patterns, check_selectors};
-use subjects::{check_bindings, check_owners};
+use subjects::{check_bindings, check_owners, check_promotions};
 
-pub(crate) use subjects::check_subject;
+pub(crate) use subjects::{check_role, check_subject};
 
 /// Kubernetes keeps names of namespaces that begin so for itself.
 const SYSTEM_PREFIX: &str = "kube-";
@@ -107,16 +107,29 @@ fn check_name(tenant: &Tenant, settings: &Settings) -> Result<(), Denial> {
     Ok(())
 }
 
+/// Refuses rules that could not be carried out. Rules that an update leaves as they are are not looked at again.
+fn check_rules(tenant: &Tenant, old: Option<&Tenant>) -> Result<(), Denial> {
+    let written = &tenant.spec.rules;
+    if old.is_some_and(|old| old.spec.rules == *written) {
+        return Ok(());
+    }
+    let faults = rules::check::check(&tenant.name_any(), written.iter().map(Into::into), None);
+    rules::check::denial("spec.rules", &faults).map_or(Ok(()), Err)
+}
+
 fn check(tenant: &Tenant, old: Option<&Tenant>) -> Result<Vec<String>, Denial> {
     let spec = &tenant.spec;
     let before = old.map(|old| &old.spec);
     check_owners(spec)?;
     check_additional_metadata(spec)?;
+    check_object_metadata(spec)?;
     check_bindings(spec)?;
+    check_promotions(spec)?;
     check_patterns(spec, before)?;
     check_selectors(spec)?;
     check_quotas(spec)?;
     services::check_external_ips(spec)?;
+    check_rules(tenant, old)?;
     object_quotas::budget(tenant)?;
     check_node_selector(spec)?;
     let mut warnings = not_yet::check(not_yet::TENANT, tenant, old)?;

@@ -23,6 +23,10 @@ pub const MANAGED_BY_LABEL: &str = "projectcapsule.dev/managed-by";
 pub const MANAGED_BY_CONTROLLER: &str = "controller";
 /// Who made an object: `replications`, [`CREATED_BY_CONTROLLER`] or [`CREATED_BY_RBAC`].
 pub const CREATED_BY_LABEL: &str = "projectcapsule.dev/created-by";
+/// Value of [`CREATED_BY_LABEL`] and [`MANAGED_BY_LABEL`]: objects of TenantResources and GlobalTenantResources.
+pub const REPLICATIONS: &str = "replications";
+/// On an object that an older version replicated.
+pub const LEGACY_REPLICATED_LABEL: &str = "capsule.clastix.io/resources";
 /// Value of [`CREATED_BY_LABEL`]: cluster roles and bindings of tenant users.
 pub const CREATED_BY_RBAC: &str = "rbac-controller";
 /// Value of [`CREATED_BY_LABEL`]: webhook configurations.
@@ -43,6 +47,8 @@ pub const ROLE_BINDING_LABEL: &str = "capsule.clastix.io/role-binding";
 pub const OWNER_PROMOTION_LABEL: &str = "owner.projectcapsule.dev/promote";
 /// On a ServiceAccount: `true` gives it the roles that the tenant's rules promise.
 pub const PROMOTION_LABEL: &str = "projectcapsule.dev/promote";
+/// On a RuleStatus that the operator keeps: its name.
+pub const OBJECT_NAME_LABEL: &str = "projectcapsule.dev/name";
 /// On Namespaces (by the API server) and Tenants (by us): the object's name, to select by.
 pub const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
@@ -107,6 +113,8 @@ pub const INGRESS_CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 
 /// On a Tenant: its namespaces have to be gone first.
 pub const FINALIZER: &str = "controller.projectcapsule.dev/finalize";
+/// On a TenantResource or GlobalTenantResource, as older versions wrote it.
+pub const LEGACY_FINALIZER: &str = "capsule.clastix.io/resources";
 /// Field manager of what the operator keeps.
 pub const FIELD_MANAGER: &str = "projectcapsule.dev/controller";
 /// Field manager of who owns a replicated object.
@@ -116,6 +124,8 @@ pub const RESOURCE_FIELD_MANAGER: &str = "projectcapsule.dev/resource/controller
 
 /// Begins the names of copies of quotas, limit ranges and network policies: `capsule-<tenant>-<index>`.
 pub const REPLICA_PREFIX: &str = "capsule-";
+/// The RuleStatus of a namespace that holds the rules of its tenant.
+pub const MANAGED_RULES: &str = "capsule-managed-rules";
 /// Begins the names of role bindings: `capsule:managed:<hash>`.
 pub const ROLE_BINDING_PREFIX: &str = "capsule:managed:";
 /// Roles of an owner who names none: the administration of a namespace, and its deletion.

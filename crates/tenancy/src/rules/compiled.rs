@@ -5,7 +5,7 @@ use api::capsule::v1beta2::{Enforcement, IngressKind, RuleAction};
 use super::{
     audience::{CompiledAudience, Interest, Requester},
     body::Body,
-    finding::{Mode, quoted},
+    finding::Mode,
     images::ImageRules,
     matching::{Expression, Name},
     metadata::MetadataPolicy,
@@ -14,30 +14,22 @@ use super::{
 };
 use crate::pattern::Cache;
 
-/// Where rules come from, for the sentence that says who set a limit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// `spec.rules` of the Tenant of this name.
-    Tenant(Box<str>),
-    /// `status.rules` of a namespace's RuleStatus, which follows the Tenant of this name.
-    RuleStatus(Box<str>),
-}
-
 /// The rules that hold in a namespace, ready to be asked.
 ///
 /// Compiling never fails: an item that cannot be compiled is kept as such, and is closed for what it guards.
 #[derive(Clone, Debug)]
 pub struct CompiledRules {
-    origin: Origin,
+    /// Name of the Tenant that they are of, for the sentence that says who set a limit.
+    tenant: Box<str>,
     mode: Mode,
     blocks: Vec<Block>,
 }
 
 impl CompiledRules {
-    /// Compiles rules. `patterns` shares equal patterns among all who use it.
-    pub fn new(origin: Origin, mode: Mode, bodies: &[Body], patterns: &mut Cache) -> Self {
+    /// Compiles rules of the Tenant of this name. `patterns` shares equal patterns among all who use it.
+    pub fn new(tenant: &str, mode: Mode, bodies: &[Body], patterns: &mut Cache) -> Self {
         Self {
-            origin,
+            tenant: tenant.into(),
             mode,
             blocks: bodies.iter().map(|body| Block::new(body, patterns)).collect(),
         }
@@ -62,7 +54,7 @@ impl CompiledRules {
             })
         });
         Applicable {
-            origin: &self.origin,
+            tenant: &self.tenant,
             blocks: blocks.collect(),
         }
     }
@@ -159,7 +151,7 @@ pub(super) struct Held<'r> {
 /// The rules that look at one requester.
 #[derive(Debug)]
 pub(super) struct Applicable<'r> {
-    origin: &'r Origin,
+    tenant: &'r str,
     pub(super) blocks: Vec<Held<'r>>,
 }
 
@@ -175,28 +167,15 @@ impl<'r> Applicable<'r> {
 
     /// Who set the rules with these indexes.
     pub(super) fn set_by(&self, indexes: &[usize]) -> String {
-        let list = match self.origin {
-            Origin::Tenant(_) => "spec.rules",
-            Origin::RuleStatus(_) => "status.rules",
-        };
         let mut rules: Vec<_> = indexes
             .iter()
             .take(10)
-            .map(|index| format!("{list}[{index}]"))
+            .map(|index| format!("spec.rules[{index}]"))
             .collect();
         if indexes.len() > 10 {
             rules.push(format!("{} more", indexes.len() - 10));
         }
         let rules = rules.join(", ");
-        match self.origin {
-            Origin::Tenant(tenant) => format!("an administrator set this with {rules} of Tenant {tenant}"),
-            Origin::RuleStatus(tenant) => format!(
-                "an administrator set this with the rules of Tenant {tenant}, which are {rules} of RuleStatus {} here",
-                quoted(RULE_STATUS)
-            ),
-        }
+        format!("an administrator set this with {rules} of Tenant {}", self.tenant)
     }
 }
-
-/// The RuleStatus of a namespace that admission reads.
-const RULE_STATUS: &str = "capsule-managed-rules";

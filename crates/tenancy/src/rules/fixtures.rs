@@ -7,7 +7,7 @@ use k8s_openapi::{
 use serde_json::{Value, json};
 
 use super::{
-    CompiledRules, Mode, Origin, Outcome,
+    CompiledRules, Mode, Outcome,
     admission::{self, Content, Edits, Object, ObjectType, Request},
     audience::Requester,
     body,
@@ -32,7 +32,7 @@ pub(super) fn rules(enforce: Value) -> CompiledRules {
 pub(super) fn whole_rules(list: Value, mode: Mode) -> CompiledRules {
     let oil = fixtures::tenant("oil").with(json!({"rules": list})).build();
     let bodies = body::for_namespace(&oil, &[].into(), |template| Ok(template.to_owned())).unwrap();
-    CompiledRules::new(Origin::Tenant("oil".into()), mode, &bodies, &mut Cache::default())
+    CompiledRules::new("oil", mode, &bodies, &mut Cache::default())
 }
 
 pub(super) fn pod(spec: Value) -> Pod {

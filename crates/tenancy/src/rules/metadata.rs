@@ -14,8 +14,9 @@ use super::{
     evaluate::evaluate,
     finding::{Findings, Set, Subject},
     matching::{Answer, Expression, KeySelector, glob_matches},
+    reach,
 };
-use crate::{denial::Denial, pattern::Cache};
+use crate::{denial::Denial, pattern::Cache, pods};
 
 const LABEL: Set = Set {
     name: "metadata label",
@@ -42,7 +43,7 @@ const KEPT_KEYS: &[&str] = &[
     names::CREATED_BY_LABEL,
     names::CORDONED_LABEL,
     names::CUSTOM_RESOURCES_LABEL,
-    "projectcapsule.dev/name",
+    names::OBJECT_NAME_LABEL,
     "projectcapsule.dev/resource-origin",
     "projectcapsule.dev/freeze",
     "projectcapsule.dev/pool",
@@ -77,6 +78,10 @@ const KEPT_KEYS: &[&str] = &[
     "audit.projectcapsule.dev/rule-set",
     "audit.projectcapsule.dev/rule-action",
     names::NODE_SELECTOR_ANNOTATION,
+    pods::VALIDATION_LABEL,
+    pods::DEFAULTS_LABEL,
+    reach::OBJECT_VALIDATION_LABEL,
+    reach::OBJECT_DEFAULTS_LABEL,
 ];
 const KEPT_PREFIXES: &[&str] = &[
     names::OBJECT_QUOTA_ANNOTATION_PREFIX,

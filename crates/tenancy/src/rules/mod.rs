@@ -9,7 +9,8 @@
 //!
 //! The first value that is refused ends the evaluation.
 //!
-//! Flow: [`body::for_namespace`] picks and renders the rules that select a namespace, [`CompiledRules::new`] compiles them
+//! Flow: [`reach`] says which requests are asked about at all, [`render::in_namespace`] picks and renders the rules that
+//! select a namespace, [`CompiledRules::new`] compiles them
 //! once, [`admission::mutate`] and [`admission::validate`] answer requests, [`check`] says what is wrong with rules that
 //! somebody writes.
 //!
@@ -35,10 +36,12 @@ mod matching;
 mod metadata;
 mod placement;
 mod ranges;
+pub mod reach;
+pub mod render;
 mod resources;
 mod services;
 
-pub use compiled::{CompiledRules, Origin};
+pub use compiled::CompiledRules;
 pub use finding::{Audit, Mode, Outcome};
 
 #[cfg(test)]

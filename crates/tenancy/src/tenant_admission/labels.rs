@@ -27,6 +27,35 @@ pub(super) fn check_additional_metadata(spec: &TenantSpec) -> Result<(), Denial>
     Ok(())
 }
 
+/// What Pods and Services are to get. Nothing is expanded in it.
+pub(super) fn check_object_metadata(spec: &TenantSpec) -> Result<(), Denial> {
+    let pods = spec.pod_options.as_ref().map(|options| &options.additional_metadata);
+    let services = spec
+        .service_options
+        .as_ref()
+        .map(|options| &options.additional_metadata);
+    for (options, metadata) in [("podOptions", pods), ("serviceOptions", services)] {
+        let Some(Some(Metadata { labels, annotations })) = metadata else {
+            continue;
+        };
+        for (part, map) in [("labels", labels), ("annotations", annotations)] {
+            for (key, value) in map {
+                let what = if !is_qualified_name(key) {
+                    format!("{key:?} is not the key of a label or annotation")
+                } else if part == "labels" && !is_label_value(value) {
+                    format!("{value:?} is not the value of a label")
+                } else {
+                    continue;
+                };
+                let field = format!("spec.{options}.additionalMetadata.{part}[{key}]");
+                let message = format!("{field}: {what}");
+                return Err(Denial::new(field, "ForbiddenMetadata", message));
+            }
+        }
+    }
+    Ok(())
+}
+
 fn check_metadata(
     field: &str,
     labels: &BTreeMap<String, String>,

@@ -136,6 +136,13 @@ pub(super) fn check_selectors(spec: &TenantSpec) -> Result<(), Denial> {
             format!("spec.rules[{index}].namespaceSelector"),
             rule.namespace_selector.as_ref(),
         );
+        let promotions = rule.permissions.iter().flat_map(|permissions| &permissions.promotions);
+        for (at, promotion) in promotions.enumerate() {
+            add(
+                format!("spec.rules[{index}].permissions.promotions[{at}].selector"),
+                promotion.selector.as_ref(),
+            );
+        }
     }
     for (index, policy) in spec
         .network_policies

@@ -36,11 +36,24 @@ pub(crate) fn check_subject(field: &str, kind: UserKind, name: &str) -> Result<(
 }
 
 /// The path segment that the API server takes as a name of a role.
-fn check_role(field: &str, role: &str) -> Result<(), Denial> {
+pub(crate) fn check_role(field: &str, role: &str) -> Result<(), Denial> {
     if role.is_empty() || role == "." || role == ".." || role.contains(['/', '%']) {
         let message =
             format!("{field}: {role:?} is not the name of a ClusterRole: it cannot be empty or contain '/' or '%'");
         return Err(Denial::new(field, "RoleInvalid", message));
+    }
+    Ok(())
+}
+
+pub(super) fn check_promotions(spec: &TenantSpec) -> Result<(), Denial> {
+    for (index, rule) in spec.rules.iter().enumerate() {
+        let promotions = rule.permissions.iter().flat_map(|permissions| &permissions.promotions);
+        for (at, promotion) in promotions.enumerate() {
+            for (role, name) in promotion.cluster_roles.iter().enumerate() {
+                let field = format!("spec.rules[{index}].permissions.promotions[{at}].clusterRoles[{role}]");
+                check_role(&field, name)?;
+            }
+        }
     }
     Ok(())
 }

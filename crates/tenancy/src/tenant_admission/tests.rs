@@ -81,12 +81,31 @@ fn refused(spec: Value) -> Option<(String, &'static str)> {
 )]
 #[case::a_node_selector(json!({"nodeSelector": {"a b": "c"}}), "spec.nodeSelector[a b]", "NodeSelectorInvalid")]
 #[case::a_node_selector_with_a_comma(json!({"nodeSelector": {"a": "b,c=d"}}), "spec.nodeSelector[a]", "NodeSelectorInvalid")]
+#[case::a_label_that_no_pod_can_have(
+    json!({"podOptions": {"additionalMetadata": {"labels": {"a": "{{ tenant.name }}"}}}}),
+    "spec.podOptions.additionalMetadata.labels[a]", "ForbiddenMetadata"
+)]
+#[case::an_annotation_that_no_service_can_have(
+    json!({"serviceOptions": {"additionalMetadata": {"annotations": {"a b": ""}}}}),
+    "spec.serviceOptions.additionalMetadata.annotations[a b]", "ForbiddenMetadata"
+)]
+#[case::a_promotion_to_a_path(
+    json!({"rules": [{"permissions": {"promotions": [{"clusterRoles": ["a/b"]}]}}]}),
+    "spec.rules[0].permissions.promotions[0].clusterRoles[0]", "RoleInvalid"
+)]
 #[case::an_external_ip_that_is_none(
     json!({"serviceOptions": {"externalIPs": {"allowed": ["10.0.0.0/8", "999.0.0.1"]}}}),
     "spec.serviceOptions.externalIPs.allowed[1]",
     "ExternalIPInvalid"
 )]
-#[case::what_does_not_work_yet(json!({"rules": [{"enforce": {}}]}), "spec.rules[].enforce", "NotYet")]
+#[case::a_rule_that_cannot_be_carried_out(
+    json!({"rules": [{"enforce": {"workloads": {"schedulers": [{"exp": "("}]}}}]}),
+    "spec.rules[0].enforce.workloads.schedulers[0].exp", "RuleInvalid"
+)]
+#[case::what_does_not_work_yet(
+    json!({"rules": [{"quota": [{"name": "a", "hard": {"pods": "1"}}]}]}),
+    "spec.rules[].quota", "NotYet"
+)]
 fn what_cannot_be_served_is_refused(#[case] spec: Value, #[case] field: &str, #[case] reason: &str) {
     assert_eq!(refused(spec), Some((field.to_owned(), reason)));
 }
@@ -122,7 +141,13 @@ fn names_are_free_or_reserved(#[case] name: &str, #[case] reason: Option<&str>) 
 #[test]
 fn a_tenant_from_before_can_still_be_changed() {
     let old = tenant("kube-team")
-        .with(json!({"storageClasses": {"allowedRegex": "("}, "rules": [{"enforce": {}}]}))
+        .with(json!({
+            "storageClasses": {"allowedRegex": "("},
+            "rules": [
+                {"enforce": {"workloads": {"schedulers": [{"exp": "("}]}}},
+                {"quota": [{"name": "a", "hard": {"pods": "1"}}]},
+            ],
+        }))
         .build();
     let mut new = old.clone();
     new.spec.cordoned = true;

@@ -224,8 +224,11 @@ pub struct Exhaustion {
     )
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("required" = ["claim", "pool"]))]
 pub struct ResourcePoolClaimSpec {
     /// The pool. If empty, one that has what is claimed is chosen.
+    #[serde(default)]
+    #[schemars(extend("default" = null))]
     pub pool: String,
     /// What is claimed, by resource.
     pub claim: BTreeMap<String, Quantity>,

@@ -80,7 +80,8 @@ pub enum Scope {
 /// Finds a kind of the cluster by an API group as rules write it (`apps`, `apps/v1`, `v1`) and its name.
 pub type Discovery<'a> = dyn Fn(&str, &str) -> Option<Scope> + 'a;
 
-/// Everything that is wrong with the rules of a tenant. Without `discovery` it is not asked whether kinds exist.
+/// Everything that is wrong with the rules of a tenant. Without `discovery` it is not asked whether kinds exist; without the
+/// tenant's name, in rules of nobody, not whether it fits before those of budgets.
 pub fn check<'a>(
     tenant: &str,
     rules: impl IntoIterator<Item = Written<'a>>,
@@ -103,16 +104,16 @@ pub fn check<'a>(
 /// `spec.rules` in a Tenant and `spec` in a RuleStatus.
 pub fn denial(list: &str, faults: &[Fault]) -> Option<Denial> {
     let first = faults.first()?;
+    let place = |fault: &Fault| format!("{list}{}", fault.field.strip_prefix("rules").unwrap_or(&fault.field));
     let told = faults.iter().take(MAX_TOLD);
     let told: Vec<_> = told
-        .map(|fault| format!("{}: {}", fault.field, fault.message))
+        .map(|fault| format!("{}: {}", place(fault), fault.message))
         .collect();
     let mut message = told.join("; ");
     if faults.len() > MAX_TOLD {
         message = format!("{message}; and {} more faults", faults.len() - MAX_TOLD);
     }
-    let field = first.field.strip_prefix("rules").unwrap_or(&first.field);
-    Some(Denial::new(format!("{list}{field}"), "RuleInvalid", message))
+    Some(Denial::new(place(first), "RuleInvalid", message))
 }
 
 struct Checker<'a> {
@@ -193,7 +194,7 @@ impl Checker<'_> {
                     quoted(name)
                 ),
             );
-        } else if !is_dns_subdomain(&format!("{}-{name}", self.tenant)) {
+        } else if !self.tenant.is_empty() && !is_dns_subdomain(&format!("{}-{name}", self.tenant)) {
             self.fault(
                 format!("{at}.name"),
                 format!(

@@ -129,13 +129,13 @@ fn everything_is_told_and_the_refusal_names_the_first_field() {
     assert!(
         refusal
             .message
-            .starts_with("rules[0].audience[0].name: \"a\" means nobody"),
+            .starts_with("spec.rules[0].audience[0].name: \"a\" means nobody"),
         "{refusal}"
     );
     assert!(
         refusal
             .message
-            .contains("; rules[1].enforce.workloads.schedulers[0].exp: "),
+            .contains("; spec.rules[1].enforce.workloads.schedulers[0].exp: "),
         "{refusal}"
     );
     assert_eq!(denial("spec", &all).unwrap().field, "spec[0].audience[0].name");

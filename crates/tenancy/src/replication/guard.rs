@@ -1,0 +1,151 @@
+//! Who may change what a replication made: that replication, as the ServiceAccount that it last wrote as.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{PoisonError, RwLock};
+
+use api::capsule::v1beta2::{ProcessedItem, ServiceAccountReference};
+
+use super::identity::ReplicationName;
+use crate::denial::Denial;
+use crate::subject::User;
+
+/// Group, kind, namespace and name. Not the version: an object is the same in each.
+type Object = (String, String, String, String);
+
+/// Which replication made which object, by what their statuses list.
+#[derive(Debug, Default)]
+pub struct Made {
+    known: RwLock<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    makers: HashMap<Object, BTreeSet<ReplicationName>>,
+    /// By replication: the user it writes as, and what it made.
+    of: HashMap<ReplicationName, (Option<String>, Vec<Object>)>,
+}
+
+impl Made {
+    /// A replication as its status is now.
+    pub fn put(&self, name: &ReplicationName, account: Option<&ServiceAccountReference>, items: &[ProcessedItem]) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.remove(name);
+        let made: Vec<Object> = items
+            .iter()
+            .filter(|item| item.status.as_ref().is_some_and(|status| status.created))
+            .map(|item| {
+                (
+                    item.group.clone(),
+                    item.kind.clone(),
+                    item.namespace.clone(),
+                    item.name.clone(),
+                )
+            })
+            .collect();
+        if made.is_empty() {
+            return;
+        }
+        for object in &made {
+            known.makers.entry(object.clone()).or_default().insert(name.clone());
+        }
+        let user = account.map(|it| format!("system:serviceaccount:{}:{}", it.namespace, it.name));
+        known.of.insert(name.clone(), (user, made));
+    }
+
+    /// A replication that is gone.
+    pub fn remove(&self, name: &ReplicationName) {
+        self.known.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    /// Whether the user may change or delete the object.
+    ///
+    /// # Errors
+    /// If a replication made it, and the user is not who writes for one that did.
+    pub fn decide(&self, user: &User<'_>, group: &str, kind: &str, namespace: &str, name: &str) -> Result<(), Denial> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let object = (group.to_owned(), kind.to_owned(), namespace.to_owned(), name.to_owned());
+        let Some(makers) = known.makers.get(&object) else {
+            return Ok(());
+        };
+        let writes = |maker: &ReplicationName| {
+            let account = known.of.get(maker).and_then(|(account, _)| account.as_deref());
+            account == Some(user.name)
+        };
+        if makers.iter().any(writes) {
+            return Ok(());
+        }
+        let Some(maker) = makers.first() else { return Ok(()) };
+        let by = match &maker.namespace {
+            None => format!("a global capsule replication {}", maker.name),
+            Some(namespace) => format!("a tenant capsule replication {}/{namespace}", maker.name),
+        };
+        Err(Denial::new(
+            "metadata",
+            "Replicated",
+            format!("resource {name} is managed by {by}; change that instead, or delete it to let this object go"),
+        ))
+    }
+}
+
+impl Known {
+    fn remove(&mut self, name: &ReplicationName) {
+        for object in self.of.remove(name).into_iter().flat_map(|(_, made)| made) {
+            if let Some(makers) = self.makers.get_mut(&object) {
+                makers.remove(name);
+                if makers.is_empty() {
+                    self.makers.remove(&object);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::authentication::v1::UserInfo;
+    use serde_json::json;
+
+    use super::*;
+
+    fn item(name: &str, created: bool) -> ProcessedItem {
+        serde_json::from_value(
+            json!({"version": "v1", "kind": "Secret", "namespace": "oil-a", "name": name,
+            "status": {"type": "Ready", "status": "True", "created": created}}),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn only_the_replications_own_service_account_changes_what_it_made() {
+        let made = Made::default();
+        let name = ReplicationName {
+            namespace: Some("oil-a".to_owned()),
+            name: "secrets".to_owned(),
+        };
+        let account = ServiceAccountReference {
+            name: "r".to_owned(),
+            namespace: "oil-a".to_owned(),
+        };
+        made.put(&name, Some(&account), &[item("s", true), item("adopted", false)]);
+        let asked = |user: &str, object: &str| {
+            let info = UserInfo {
+                username: Some(user.to_owned()),
+                groups: Some(vec!["system:masters".to_owned()]),
+                ..UserInfo::default()
+            };
+            made.decide(&User::of(&info), "", "Secret", "oil-a", object)
+        };
+        assert!(asked("system:serviceaccount:oil-a:r", "s").is_ok());
+        let denial = asked("kubernetes-admin", "s").unwrap_err();
+        assert!(
+            denial
+                .to_string()
+                .contains("resource s is managed by a tenant capsule replication secrets/oil-a"),
+            "{denial}"
+        );
+        assert!(asked("kubernetes-admin", "adopted").is_ok());
+        assert!(asked("kubernetes-admin", "other").is_ok());
+        made.put(&name, Some(&account), &[]);
+        assert!(asked("kubernetes-admin", "s").is_ok());
+    }
+}
