@@ -1,4 +1,4 @@
-//! Events about what was refused, beside the object that it was about.
+//! Events about what was refused, or passed and is to be known, beside the object that it was about.
 //!
 //! An answer never waits for one: they go through a queue, and what does not fit into it, or cannot be written, is
 //! dropped. The author has the same sentence in the answer already; the Event is for whoever looks later, for example
@@ -14,6 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::Client;
 use kube::api::{Api, PostParams};
 use tenancy::denial::Denial;
+use tenancy::rules::Outcome;
 use tokio::sync::mpsc;
 
 use crate::review::Request;
@@ -27,6 +28,8 @@ const DEFAULT_NAMESPACE: &str = "default";
 const CONTROLLER: &str = "controller.projectcapsule.dev";
 const INSTANCE: &str = "capsule-admission";
 const DENIED: &str = "ValidationDenied";
+const AUDITED: &str = "RuleAudit";
+const AUDIT: &str = "NamespaceRuleAudit";
 const REQUEST_ANNOTATION: &str = "audit.projectcapsule.dev/request-uid";
 const USER_ANNOTATION: &str = "audit.projectcapsule.dev/username";
 
@@ -56,20 +59,63 @@ impl Events {
 
     /// Tells that a request was refused, unless it was a dry run.
     pub(crate) fn refused(&self, request: &Request, denial: &Denial, tenant: Option<&str>) {
+        self.tell(request, tenant, &News::refusal(denial));
+    }
+
+    /// Tells what rules recorded of a request, unless it was a dry run.
+    pub(crate) fn recorded(&self, request: &Request, outcome: &Outcome, tenant: &str) {
+        for audit in &outcome.audits {
+            self.tell(request, Some(tenant), &News::record(&audit.message));
+        }
+        if outcome.more_audits > 0 {
+            let more = format!(
+                "namespace rules recorded {} more values of this request",
+                outcome.more_audits
+            );
+            self.tell(request, Some(tenant), &News::record(&more));
+        }
+    }
+
+    fn tell(&self, request: &Request, tenant: Option<&str>, news: &News<'_>) {
         let Some(queue) = &self.queue else { return };
         if request.dry_run == Some(true) {
             return;
         }
-        if queue
-            .try_send(event(request, denial, tenant, Timestamp::now()))
-            .is_err()
-        {
+        if queue.try_send(event(request, news, tenant, Timestamp::now())).is_err() {
             tracing::debug!("an Event was dropped, because too many wait to be written");
         }
     }
 }
 
-fn event(request: &Request, denial: &Denial, tenant: Option<&str>, now: Timestamp) -> Event {
+/// What an Event says.
+struct News<'a> {
+    kind: &'static str,
+    action: &'static str,
+    reason: &'static str,
+    note: &'a str,
+}
+
+impl<'a> News<'a> {
+    fn refusal(denial: &'a Denial) -> Self {
+        Self {
+            kind: "Warning",
+            action: DENIED,
+            reason: denial.reason,
+            note: &denial.message,
+        }
+    }
+
+    fn record(note: &'a str) -> Self {
+        Self {
+            kind: "Normal",
+            action: AUDITED,
+            reason: AUDIT,
+            note,
+        }
+    }
+}
+
+fn event(request: &Request, news: &News<'_>, tenant: Option<&str>, now: Timestamp) -> Event {
     let namespace = request.namespace.as_deref().filter(|namespace| {
         // A Namespace's request names itself; its Event is about an object in no namespace.
         !namespace.is_empty() && request.kind.kind != "Namespace"
@@ -96,10 +142,10 @@ fn event(request: &Request, denial: &Denial, tenant: Option<&str>, now: Timestam
             ])),
             ..ObjectMeta::default()
         },
-        action: Some(DENIED.to_owned()),
+        action: Some(news.action.to_owned()),
         event_time: Some(MicroTime(now)),
-        note: Some(shortened(&denial.message)),
-        reason: Some(denial.reason.to_owned()),
+        note: Some(shortened(news.note)),
+        reason: Some(news.reason.to_owned()),
         regarding: Some(ObjectReference {
             api_version: Some(api_version),
             kind: Some(request.kind.kind.clone()),
@@ -109,7 +155,7 @@ fn event(request: &Request, denial: &Denial, tenant: Option<&str>, now: Timestam
         }),
         reporting_controller: Some(CONTROLLER.to_owned()),
         reporting_instance: Some(INSTANCE.to_owned()),
-        type_: Some("Warning".to_owned()),
+        type_: Some(news.kind.to_owned()),
         ..Event::default()
     }
 }
@@ -158,7 +204,12 @@ mod tests {
     fn an_event_says_what_was_refused_to_whom() {
         let denial = Denial::new("spec.priorityClassName", "ForbiddenPriorityClass", "no");
         let now: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
-        let event = event(&request("Pod", Some("oil-web"), "web-1"), &denial, Some("oil"), now);
+        let event = event(
+            &request("Pod", Some("oil-web"), "web-1"),
+            &News::refusal(&denial),
+            Some("oil"),
+            now,
+        );
         assert_eq!(
             serde_json::to_value(event).unwrap(),
             json!({
@@ -177,11 +228,24 @@ mod tests {
     }
 
     #[test]
+    fn an_audit_is_no_warning() {
+        let recorded = News::record("seen");
+        let event = event(
+            &request("Pod", Some("oil-web"), "web-1"),
+            &recorded,
+            Some("oil"),
+            Timestamp::UNIX_EPOCH,
+        );
+        let said = [event.type_, event.action, event.reason, event.note].map(Option::unwrap_or_default);
+        assert_eq!(said, ["Normal", "RuleAudit", "NamespaceRuleAudit", "seen"]);
+    }
+
+    #[test]
     fn events_about_objects_in_no_namespace_are_in_the_default_one() {
         let denial = Denial::new("", "CannotOwn", "no");
         let event = event(
             &request("Namespace", Some("web"), "web"),
-            &denial,
+            &News::refusal(&denial),
             None,
             Timestamp::UNIX_EPOCH,
         );

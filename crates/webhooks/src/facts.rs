@@ -6,10 +6,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::capsule::names;
-use api::capsule::v1beta2::{HostnameCollisionScope, Tenant};
+use api::capsule::v1beta2::{HostnameCollisionScope, ResourcePool, Tenant};
 use api::kamaji::v1alpha1::{ServiceType, TenantControlPlane};
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, Secret};
 use kube::api::{Api, ListParams};
@@ -24,9 +25,13 @@ use tenancy::hostname_collision;
 use tenancy::index;
 use tenancy::linkage;
 use tenancy::name::is_dns_subdomain;
+use tenancy::quota::pool::Deletion;
+use tenancy::rules::reach;
 use tenancy::subject::User;
 
 use crate::live_classes;
+use crate::live_pools;
+use crate::namespace_rules::Rules;
 use crate::review::{Operation, Request};
 use crate::rule::{Component, Need, Rule};
 use crate::view::{Source, View};
@@ -40,6 +45,12 @@ pub struct Facts {
     pub volume: Option<PartialObjectMeta<PersistentVolume>>,
     /// Labels of the classes that were read, by name.
     pub classes: live_classes::Classes,
+    /// The rules that hold in the namespace, if its tenant has any.
+    pub(crate) rules: Option<Rules>,
+    /// All pools, for a claim that names none.
+    pub pools: Vec<ResourcePool>,
+    /// What surrounds the deletion of a claim that is in use.
+    pub end_of_claim: Deletion,
     /// What of a control plane's namespace carries its name. Claims are read when it names one.
     pub own: Own,
     /// Who has the node port that the control plane wants.
@@ -94,7 +105,12 @@ pub(crate) async fn collect(
             }
             Need::GatewayClass => facts.classes = live_classes::of_gateway(client, &view, request).await?,
             Need::DeviceClasses => facts.classes = live_classes::of_devices(client, &view, request).await?,
+            Need::PoolsOfClaim => {
+                facts.pools = live_pools::of_claim(client, request).await?;
+                facts.end_of_claim = live_pools::end_of_claim(client, request).await?;
+            }
             Need::Hostnames => hostnames(client, source, &view, request).await?,
+            Need::Rules => facts.rules = rules(client, source, &view, request).await?,
             Need::SurroundingsOfControlPlane => surroundings(client, source, request, &mut facts).await?,
         }
     }
@@ -209,6 +225,30 @@ async fn hostnames(client: &Client, source: &Source, view: &View, request: &Requ
     Err(Error::Hostnames)
 }
 
+/// The rules of the namespace's tenant there. That the namespace does not say whose it is, is said by the rule that asked.
+async fn rules(client: &Client, source: &Source, view: &View, request: &Request) -> Result<Option<Rules>, Error> {
+    let name = request.namespace.as_deref().unwrap_or_default();
+    let Ok(Some(tenant)) = view.known.tenant_of(name) else {
+        return Ok(None);
+    };
+    if !reach::enforces(&tenant.object) {
+        return Ok(None);
+    }
+    let stored = source.namespace(name).filter(|namespace| {
+        let linked = linkage::linkage(namespace);
+        matches!(linked, Ok(Some(reference)) if *reference.uid == *tenant.uid)
+    });
+    let namespace = match stored {
+        Some(namespace) => namespace,
+        // Made or handed over just now. One that is gone has nothing that could be refused any more.
+        None => match get::<Namespace>(&Api::all(client.clone()), name).await? {
+            Some(namespace) => Arc::new(namespace),
+            None => return Ok(None),
+        },
+    };
+    Ok(Some(source.rules.of(&tenant, &namespace)))
+}
+
 async fn surroundings(client: &Client, source: &Source, request: &Request, facts: &mut Facts) -> Result<(), Error> {
     let Some(namespace) = request.namespace.as_deref() else {
         return Ok(());
@@ -268,7 +308,7 @@ pub(crate) fn peek<K: DeserializeOwned>(raw: Option<&RawValue>) -> Option<K> {
     serde_json::from_str(raw?.get()).ok()
 }
 
-async fn get<K>(api: &Api<K>, name: &str) -> Result<Option<K>, Error>
+pub(crate) async fn get<K>(api: &Api<K>, name: &str) -> Result<Option<K>, Error>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {

@@ -152,8 +152,12 @@ pub enum Need {
     GatewayClass,
     /// The classes that a claim of devices asks for.
     DeviceClasses,
+    /// The pools that a claim without one may be given, and whether the end of one in use is part of a larger end.
+    PoolsOfClaim,
     /// That all Ingresses are known, where the tenant's hostnames are to be unique.
     Hostnames,
+    /// The rules that hold in the namespace in question.
+    Rules,
     /// The Secrets of the control plane in question, and the node ports that are taken.
     SurroundingsOfControlPlane,
 }

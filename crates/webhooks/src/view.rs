@@ -6,7 +6,7 @@
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use api::capsule::v1beta2::{CapsuleConfiguration, Tenant};
+use api::capsule::v1beta2::{CapsuleConfiguration, GlobalTenantResource, Tenant, TenantOwner, TenantResource};
 use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::networking::v1::IngressClass;
@@ -18,11 +18,13 @@ use runtime::Shared;
 use tenancy::control_plane::admission::DEFAULT_NODE_PORTS;
 use tenancy::control_plane::deputy::Trust;
 use tenancy::index::{self, Index};
+use tenancy::replication::guard::Made;
 use tenancy::settings::Settings;
 
 use crate::events::Events;
 use crate::follow::Follower;
 use crate::hostnames::Hostnames;
+use crate::namespace_rules::NamespaceRules;
 use crate::node_ports::NodePorts;
 use crate::reservations::Reservations;
 use crate::settings::Identity;
@@ -31,6 +33,7 @@ use crate::settings::Identity;
 #[derive(Clone)]
 pub struct NamespaceTenants {
     pub tenants: Shared<Tenant>,
+    pub tenant_owners: Shared<TenantOwner>,
     pub namespaces: Shared<Namespace>,
     pub configurations: Shared<CapsuleConfiguration>,
     /// Name of the CapsuleConfiguration that is in force.
@@ -39,6 +42,8 @@ pub struct NamespaceTenants {
     pub ingress_classes: Shared<IngressClass>,
     pub priority_classes: Shared<PriorityClass>,
     pub runtime_classes: Shared<RuntimeClass>,
+    pub tenant_resources: Shared<TenantResource>,
+    pub global_tenant_resources: Shared<GlobalTenantResource>,
 }
 
 /// What the rules of hosted control planes read.
@@ -66,6 +71,7 @@ pub struct Source {
     pub(crate) reservations: Arc<Reservations>,
     pub(crate) hostnames: Hostnames,
     pub(crate) events: Events,
+    pub(crate) rules: NamespaceRules,
     /// Namespace and name of our service account.
     ourselves: Arc<(String, String)>,
     /// What was made of the CapsuleConfiguration last.
@@ -90,6 +96,7 @@ impl Source {
             reservations: Arc::default(),
             hostnames: Hostnames::default(),
             events: Events::default(),
+            rules: NamespaceRules::default(),
             ourselves: Arc::default(),
             settings: Arc::default(),
         }
@@ -103,7 +110,8 @@ impl Source {
     ) -> Self {
         let follower = Follower::default();
         if let Some(watches) = &namespace_tenants {
-            follower.follow(&watches.tenants, &watches.namespaces);
+            follower.follow(&watches.tenants, &watches.tenant_owners, &watches.namespaces);
+            follower.follow_replications(&watches.tenant_resources, &watches.global_tenant_resources);
         }
         Self {
             client: Some(client.clone()),
@@ -113,6 +121,7 @@ impl Source {
             reservations: Arc::default(),
             hostnames: Hostnames::default(),
             events: Events::start(client.clone()),
+            rules: NamespaceRules::default(),
             ourselves: Arc::new((identity.namespace.clone(), identity.service_account.clone())),
             settings: Arc::default(),
         }
@@ -122,12 +131,15 @@ impl Source {
     pub(crate) async fn ready(&self) {
         if let Some(watches) = &self.namespace_tenants {
             watches.tenants.ready().await;
+            watches.tenant_owners.ready().await;
             watches.namespaces.ready().await;
             watches.configurations.ready().await;
             watches.storage_classes.ready().await;
             watches.ingress_classes.ready().await;
             watches.priority_classes.ready().await;
             watches.runtime_classes.ready().await;
+            watches.tenant_resources.ready().await;
+            watches.global_tenant_resources.ready().await;
         }
         if let Some(watches) = &self.control_planes {
             watches.control_planes.ready().await;
@@ -140,12 +152,15 @@ impl Source {
     pub fn is_ready(&self) -> bool {
         self.namespace_tenants.as_ref().is_none_or(|watches| {
             watches.tenants.is_ready()
+                && watches.tenant_owners.is_ready()
                 && watches.namespaces.is_ready()
                 && watches.configurations.is_ready()
                 && watches.storage_classes.is_ready()
                 && watches.ingress_classes.is_ready()
                 && watches.priority_classes.is_ready()
                 && watches.runtime_classes.is_ready()
+                && watches.tenant_resources.is_ready()
+                && watches.global_tenant_resources.is_ready()
         }) && self.control_planes.as_ref().is_none_or(|watches| {
             watches.control_planes.is_ready() && watches.data_stores.is_ready() && watches.node_ports.is_ready()
         })
@@ -162,6 +177,11 @@ impl Source {
 
     pub(crate) fn index(&self) -> &Index {
         &self.follower.index
+    }
+
+    /// The namespace as the watch shows it.
+    pub(crate) fn namespace(&self, name: &str) -> Option<Arc<Namespace>> {
+        self.namespace_tenants.as_ref()?.namespaces.get(None, name)
     }
 
     /// The CapsuleConfiguration as it is in the API server, if it is there.
@@ -273,9 +293,24 @@ impl View {
             .unwrap_or_default()
     }
 
+    /// What is compiled of rules.
+    pub(crate) fn rules(&self) -> &NamespaceRules {
+        &self.source.rules
+    }
+
+    /// Where what happened is told.
+    pub(crate) fn events(&self) -> &Events {
+        &self.source.events
+    }
+
     /// Which Ingress has which hostname.
     pub(crate) fn hostnames(&self) -> &Hostnames {
         &self.source.hostnames
+    }
+
+    /// Which replication made which object.
+    pub(crate) fn replicated(&self) -> &Made {
+        &self.source.follower.made
     }
 
     /// Places in quotas that are taken and not visible yet.

@@ -10,7 +10,8 @@
 
 mod support;
 
-use api::capsule::v1beta2::{CapsuleConfiguration, Tenant};
+use api::capsule::v1beta2::{CapsuleConfiguration, Tenant, TenantOwner};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
@@ -100,4 +101,51 @@ async fn a_configuration_that_could_not_be_used_is_refused() {
             .ok()
     })
     .await;
+}
+
+/// No controller runs here: what is decided comes from the object itself, not from anybody's status.
+#[tokio::test]
+async fn a_tenant_owner_is_a_tenant_user_and_an_owner_at_once() {
+    let server = served().await.server;
+    let client = server.client().await;
+    let (team, name) = (unique("team"), unique("dora"));
+    let tenant = create(
+        &client,
+        json!({"permissions": {"matchOwners": [{"matchLabels": {"team": team}}]}}),
+    )
+    .await
+    .unwrap();
+    let tenant = tenant.metadata.name.unwrap();
+    // Somebody whom the configuration does not name.
+    let dora = server.client_for(&name, &["ordinary"]).await;
+    let dry_run = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    let given = async || {
+        let namespace = json!({"metadata": {"name": format!("{tenant}-web")}});
+        let namespace: Namespace = serde_json::from_value(namespace).unwrap();
+        let made = Api::all(dora.clone()).create(&dry_run, &namespace).await.ok()?;
+        made.metadata.labels?.remove("capsule.clastix.io/tenant")
+    };
+    assert_eq!(given().await, None);
+    let owners = Api::<TenantOwner>::all(client);
+    let owner = |labels: Value, user: &str| {
+        let owner = json!({"apiVersion": "capsule.clastix.io/v1beta2", "kind": "TenantOwner",
+            "metadata": {"name": name, "labels": labels}, "spec": {"kind": "User", "name": user}});
+        serde_json::from_value::<TenantOwner>(owner).unwrap()
+    };
+    let (code, message) = refusal(owners.create(&dry_run, &owner(json!({}), "")).await);
+    assert_eq!(code, 403);
+    assert!(message.contains("spec.name: a User has to be named"), "{message}");
+    owners
+        .create(&PostParams::default(), &owner(json!({"team": team}), &name))
+        .await
+        .unwrap();
+    until("the tenant's namespaces are hers", async || {
+        given().await.filter(|of| *of == tenant)
+    })
+    .await;
+    owners.delete(&name, &DeleteParams::default()).await.unwrap();
+    until("they are not any more", async || given().await.is_none().then_some(())).await;
 }

@@ -10,6 +10,7 @@ use tenancy::denial::{Decision, Denial};
 use tenancy::index::KnownTenant;
 use tenancy::{hostname_collision, ingress};
 
+use super::objects::Asked;
 use crate::decide::Input;
 
 /// Gives an Ingress without a class the tenant's default.
@@ -30,7 +31,7 @@ pub fn default_class(input: &Input<'_, Ingress>) -> Decision<Ingress> {
     Ok(ingress::with_default_class(&tenant, wanted, cluster_default.as_deref())).into()
 }
 
-/// Refuses classes and hostnames that the tenant's lists do not contain.
+/// Refuses classes and hostnames that the tenant's lists do not contain, and what its rules do not allow.
 pub fn validate(input: &Input<'_, Ingress>) -> Decision<Ingress> {
     let Some(wanted) = input.object else {
         return Decision::Allow;
@@ -47,6 +48,7 @@ pub fn validate(input: &Input<'_, Ingress>) -> Decision<Ingress> {
     let classes = input.view.ingress_classes();
     let labels: HashMap<_, _> = classes.iter().map(|class| (class.name_any(), class.labels())).collect();
     ingress::validate(&tenant, wanted, |name| labels.get(name).copied())
+        .and_then(|()| Asked::of(input, &tenant).validate_json())
         // Last: what it lets pass is remembered.
         .and_then(|()| admit_hostnames(input, &tenant, wanted))
         .into()

@@ -5,9 +5,9 @@
 //!
 //! Rows are few on purpose. A pod create meets one only where its tenant asks something of pods: such namespaces carry a label
 //! that the two rows select. The catch-all rows of the peer are replaced: controller-managed objects are guarded by
-//! policy ([`crate::policies`]), objects of tenants are labelled by policy ([`crate::labelling`]), limits in
-//! annotations are kept by Kubernetes' own quotas (`tenancy::object_quotas`), cordoning is reached in cordoned
-//! namespaces only.
+//! policy ([`crate::policies`]), objects of tenants are labelled by policy ([`crate::labelling`]), limits in annotations
+//! are kept by Kubernetes' own quotas (`tenancy::object_quotas`), and cordoning and rules about any kind are reached only
+//! in namespaces that a label marks.
 
 pub mod capsule_configurations;
 pub mod control_planes;
@@ -17,13 +17,20 @@ pub mod gateways;
 pub mod ingresses;
 pub mod namespaces;
 pub mod nodes;
+pub mod objects;
 pub mod persistent_volume_claims;
 pub mod pods;
+pub mod pool_claims;
+pub mod pools;
+pub mod replications;
+pub mod rule_statuses;
 pub mod service_accounts;
 pub mod services;
+pub mod tenant_owners;
 pub mod tenants;
 
 use tenancy::pods::{DEFAULTS_LABEL, VALIDATION_LABEL};
+use tenancy::rules::reach::{OBJECT_DEFAULTS_LABEL, OBJECT_VALIDATION_LABEL};
 
 use crate::decide::typed;
 use crate::review::Operation::{self, Create, Delete, Update};
@@ -64,6 +71,39 @@ const OPEN_CLAIMS: &[Condition] = &[
         expression: "request.operation != \"UPDATE\" || !has(object.metadata.deletionTimestamp) || object.spec != oldObject.spec",
     },
 ];
+
+const CHANGED_METADATA: Condition = Condition::Expression {
+    name: "requires-changed-metadata",
+    expression: "request.operation != \"UPDATE\" || \
+                 object.metadata.?labels.orValue({}) != oldObject.metadata.?labels.orValue({}) || \
+                 object.metadata.?annotations.orValue({}) != oldObject.metadata.?annotations.orValue({})",
+};
+
+/// What rules look at: the rest, such as finalizers and status, is for controllers to change undisturbed.
+const CHANGED: Condition = Condition::Expression {
+    name: "requires-a-change",
+    expression: "request.operation != \"UPDATE\" || has(object.spec) != has(oldObject.spec) || \
+                 (has(object.spec) && object.spec != oldObject.spec) || \
+                 object.metadata.?labels.orValue({}) != oldObject.metadata.?labels.orValue({}) || \
+                 object.metadata.?annotations.orValue({}) != oldObject.metadata.?annotations.orValue({})",
+};
+
+/// Any kind in a namespace. Subresources of kinds other than Pods have nothing that rules are about.
+const OBJECTS: Target = Target {
+    groups: &["*"],
+    versions: &["*"],
+    resources: &["*"],
+    operations: CREATE_UPDATE,
+    scope: Scope::Namespaced,
+};
+
+/// What the cluster itself puts into every namespace, and keeps writing there while things run. A tenant gains nothing by it.
+const NOT_UPKEEP: Condition = Condition::Expression {
+    name: "ignore-upkeep",
+    expression: "!(request.resource.resource in [\"events\", \"leases\", \"endpoints\", \"endpointslices\"]) && \
+                 !(request.resource.resource == \"configmaps\" && object.metadata.?name.orValue(\"\") == \"kube-root-ca.crt\") && \
+                 !(request.resource.resource == \"serviceaccounts\" && object.metadata.?name.orValue(\"\") == \"default\")",
+};
 
 /// Every webhook there is.
 pub static RULES: &[Rule] = &[
@@ -127,6 +167,20 @@ pub static RULES: &[Rule] = &[
         }],
         conditions: &[Condition::NotTheClusterItself],
         decide: |question| typed(question, tenants::validate),
+        ..ROW
+    },
+    Rule {
+        name: "owners.validating.projectcapsule.dev",
+        path: "/tenantowners/validating",
+        targets: &[Target {
+            groups: &["capsule.clastix.io"],
+            versions: &["v1beta2"],
+            resources: &["tenantowners"],
+            operations: CREATE_UPDATE,
+            scope: Scope::Cluster,
+        }],
+        conditions: &[Condition::NotTheClusterItself],
+        decide: |question| typed(question, tenant_owners::validate),
         ..ROW
     },
     Rule {
@@ -237,7 +291,7 @@ pub static RULES: &[Rule] = &[
         namespaces: IN_A_TENANT,
         // A hostname is taken for a moment.
         side_effects: SideEffects::NoneOnDryRun,
-        needs: &[Need::Hostnames],
+        needs: &[Need::Hostnames, Need::Rules],
         decide: |question| typed(question, ingresses::validate),
         ..ROW
     },
@@ -249,11 +303,13 @@ pub static RULES: &[Rule] = &[
             groups: &[""],
             versions: &["v1"],
             resources: &["pods"],
-            operations: CREATE,
+            operations: CREATE_UPDATE,
             scope: Scope::Namespaced,
         }],
         namespaces: &[IN_A_TENANT[0], Requirement::In(DEFAULTS_LABEL, &["true"])],
-        decide: |question| typed(question, pods::default_classes),
+        conditions: &[CHANGED_METADATA],
+        needs: &[Need::Rules],
+        decide: |question| typed(question, pods::settle),
         ..ROW
     },
     Rule {
@@ -262,15 +318,14 @@ pub static RULES: &[Rule] = &[
         targets: &[Target {
             groups: &[""],
             versions: &["v1"],
-            resources: &["pods", "pods/ephemeralcontainers"],
+            resources: &["pods", "pods/ephemeralcontainers", "pods/resize"],
             operations: CREATE_UPDATE,
             scope: Scope::Namespaced,
         }],
         namespaces: &[IN_A_TENANT[0], Requirement::In(VALIDATION_LABEL, &["true"])],
-        conditions: &[Condition::Expression {
-            name: "requires-changed-spec",
-            expression: "request.operation != \"UPDATE\" || object.spec != oldObject.spec",
-        }],
+        conditions: &[CHANGED],
+        side_effects: SideEffects::NoneOnDryRun,
+        needs: &[Need::Rules],
         decide: |question| typed(question, pods::validate),
         ..ROW
     },
@@ -285,6 +340,8 @@ pub static RULES: &[Rule] = &[
             scope: Scope::Namespaced,
         }],
         namespaces: IN_A_TENANT,
+        side_effects: SideEffects::NoneOnDryRun,
+        needs: &[Need::Rules],
         decide: |question| typed(question, services::validate),
         ..ROW
     },
@@ -302,7 +359,8 @@ pub static RULES: &[Rule] = &[
         path: "/gateways/validating",
         targets: &[GATEWAYS],
         namespaces: IN_A_TENANT,
-        needs: &[Need::GatewayClass],
+        side_effects: SideEffects::NoneOnDryRun,
+        needs: &[Need::GatewayClass, Need::Rules],
         decide: |question| typed(question, gateways::validate),
         ..ROW
     },
@@ -361,6 +419,114 @@ pub static RULES: &[Rule] = &[
                          \"owner.projectcapsule.dev/promote\" in object.metadata.labels)",
         }],
         decide: |question| typed(question, service_accounts::validate),
+        ..ROW
+    },
+    Rule {
+        name: "generic.rules.mutating.projectcapsule.dev",
+        path: "/rules/generic/mutating",
+        phase: Phase::Mutating,
+        targets: &[OBJECTS],
+        namespaces: &[IN_A_TENANT[0], Requirement::In(OBJECT_DEFAULTS_LABEL, &["true"])],
+        conditions: &[
+            NOT_UPKEEP,
+            CHANGED_METADATA,
+            Condition::Expression {
+                name: "ignore-pods",
+                expression: "!(request.resource.group == \"\" && request.resource.resource == \"pods\")",
+            },
+        ],
+        needs: &[Need::Rules],
+        decide: objects::mutate,
+        ..ROW
+    },
+    Rule {
+        name: "generic.rules.validating.projectcapsule.dev",
+        path: "/rules/generic/validating",
+        targets: &[OBJECTS],
+        namespaces: &[IN_A_TENANT[0], Requirement::In(OBJECT_VALIDATION_LABEL, &["true"])],
+        conditions: &[
+            NOT_UPKEEP,
+            CHANGED,
+            Condition::Expression {
+                name: "ignore-what-has-its-own-hook",
+                expression: "!(request.resource.group == \"\" && request.resource.resource in [\"pods\", \"services\"]) && \
+                             !(request.resource.group == \"networking.k8s.io\" && request.resource.resource == \"ingresses\") && \
+                             !(request.resource.group == \"gateway.networking.k8s.io\" && request.resource.resource == \"gateways\")",
+            },
+        ],
+        // What rules record becomes Events.
+        side_effects: SideEffects::NoneOnDryRun,
+        needs: &[Need::Rules],
+        decide: objects::validate,
+        ..ROW
+    },
+    Rule {
+        name: "rulestatus.validating.projectcapsule.dev",
+        path: "/rulestatus/validating",
+        targets: &[Target {
+            groups: &["capsule.clastix.io"],
+            versions: &["v1beta2"],
+            resources: &["rulestatuses"],
+            operations: CREATE_UPDATE,
+            scope: Scope::Namespaced,
+        }],
+        conditions: &[Condition::NotTheClusterItself],
+        decide: |question| typed(question, rule_statuses::validate),
+        ..ROW
+    },
+    Rule {
+        name: "resourcepools.mutating.projectcapsule.dev",
+        path: "/resourcepools/mutating",
+        phase: Phase::Mutating,
+        targets: &[POOLS],
+        conditions: &[Condition::NotTheClusterItself],
+        decide: |question| typed(question, pools::default_to_zero),
+        ..ROW
+    },
+    Rule {
+        name: "resourcepools.validating.projectcapsule.dev",
+        path: "/resourcepools/validating",
+        targets: &[POOLS],
+        conditions: &[Condition::NotTheClusterItself],
+        decide: |question| typed(question, pools::validate),
+        ..ROW
+    },
+    Rule {
+        name: "resourcepoolclaims.mutating.projectcapsule.dev",
+        path: "/resourcepools/claim/mutating",
+        phase: Phase::Mutating,
+        targets: &[claims_of_pools(CREATE_UPDATE)],
+        conditions: &[Condition::NotTheClusterItself],
+        needs: &[Need::PoolsOfClaim],
+        decide: |question| typed(question, pool_claims::prepare),
+        ..ROW
+    },
+    Rule {
+        name: "resourcepoolclaims.validating.projectcapsule.dev",
+        path: "/resourcepools/claim/validating",
+        targets: &[claims_of_pools(ALL)],
+        conditions: &[Condition::NotTheClusterItself],
+        needs: &[Need::PoolsOfClaim],
+        decide: |question| typed(question, pool_claims::validate),
+        ..ROW
+    },
+    Rule {
+        name: "replications.validating.projectcapsule.dev",
+        path: "/generic/replications",
+        targets: &[Target {
+            groups: &["*"],
+            versions: &["*"],
+            resources: &["*"],
+            operations: &[Update, Delete],
+            scope: Scope::Any,
+        }],
+        // What replications of the cluster make may be anywhere.
+        objects: &[Requirement::In(
+            "projectcapsule.dev/managed-by",
+            &["replications", "resources"],
+        )],
+        conditions: &[Condition::NotTheClusterItself],
+        decide: replications::decide,
         ..ROW
     },
     Rule {
@@ -424,6 +590,24 @@ const GATEWAYS: Target = Target {
     scope: Scope::Namespaced,
 };
 
+const POOLS: Target = Target {
+    groups: &["capsule.clastix.io"],
+    versions: &["v1beta2"],
+    resources: &["resourcepools"],
+    operations: CREATE_UPDATE,
+    scope: Scope::Cluster,
+};
+
+const fn claims_of_pools(operations: &'static [Operation]) -> Target {
+    Target {
+        groups: &["capsule.clastix.io"],
+        versions: &["v1beta2"],
+        resources: &["resourcepoolclaims"],
+        operations,
+        scope: Scope::Namespaced,
+    }
+}
+
 const TENANT_CONTROL_PLANES: Target = Target {
     groups: &["kamaji.clastix.io"],
     versions: &["v1alpha1"],
@@ -472,12 +656,25 @@ mod tests {
         "",
         "TenantControlPlane",
     );
+    const POOL: (&str, &str, &str, &str, &str) = ("capsule.clastix.io", "v1beta2", "resourcepools", "", "ResourcePool");
+    const POOL_CLAIM: (&str, &str, &str, &str, &str) = (
+        "capsule.clastix.io",
+        "v1beta2",
+        "resourcepoolclaims",
+        "",
+        "ResourcePoolClaim",
+    );
     const DATA_STORE: (&str, &str, &str, &str, &str) = ("kamaji.clastix.io", "v1alpha1", "datastores", "", "DataStore");
+    const TENANT_OWNER: (&str, &str, &str, &str, &str) =
+        ("capsule.clastix.io", "v1beta2", "tenantowners", "", "TenantOwner");
     const NAMESPACE: (&str, &str, &str, &str, &str) = ("", "v1", "namespaces", "", "Namespace");
     const CLAIM: (&str, &str, &str, &str, &str) = ("", "v1", "persistentvolumeclaims", "", "PersistentVolumeClaim");
     const POD: (&str, &str, &str, &str, &str) = ("", "v1", "pods", "", "Pod");
     const GATEWAY: (&str, &str, &str, &str, &str) = ("gateway.networking.k8s.io", "v1", "gateways", "", "Gateway");
     const DEVICES: (&str, &str, &str, &str, &str) = ("resource.k8s.io", "v1", "resourceclaims", "", "ResourceClaim");
+    const CONFIG_MAP: (&str, &str, &str, &str, &str) = ("", "v1", "configmaps", "", "ConfigMap");
+    const RULE_STATUS: (&str, &str, &str, &str, &str) =
+        ("capsule.clastix.io", "v1beta2", "rulestatuses", "", "RuleStatus");
     const INGRESS: (&str, &str, &str, &str, &str) = ("networking.k8s.io", "v1", "ingresses", "", "Ingress");
 
     /// Asked without any watch: nothing is known but the request and the default configuration. What rules say with tenants
@@ -499,6 +696,10 @@ mod tests {
             object
         };
         let tenant = |spec: Value| json!({"apiVersion": "capsule.clastix.io/v1beta2", "kind": "Tenant", "metadata": {"name": "oil"}, "spec": spec});
+        let tenant_owner = |name: &str| {
+            json!({"apiVersion": "capsule.clastix.io/v1beta2", "kind": "TenantOwner", "metadata": {"name": "thing"},
+                "spec": {"kind": "ServiceAccount", "name": name}})
+        };
         let configuration = |regex: &str| {
             json!({"apiVersion": "capsule.clastix.io/v1beta2", "kind": "CapsuleConfiguration", "metadata": {"name": "default"},
                 "spec": {"protectedNamespaceRegex": regex}})
@@ -512,6 +713,19 @@ mod tests {
         let store = |endpoint: &str| {
             json!({"apiVersion": "kamaji.clastix.io/v1alpha1", "kind": "DataStore", "metadata": {"name": "s"}, "spec": {
                 "driver": "etcd", "endpoints": [endpoint], "tlsConfig": {"certificateAuthority": {"certificate": {"content": "YQ=="}}}}})
+        };
+        let rule_status = |pattern: &str| {
+            json!({"apiVersion": "capsule.clastix.io/v1beta2", "kind": "RuleStatus", "metadata": {"name": "thing"},
+                "spec": [{"enforce": {"workloads": {"schedulers": [{"exp": pattern}]}}}]})
+        };
+        let pool = |cpu: &str| {
+            json!({"apiVersion": "capsule.clastix.io/v1beta2", "kind": "ResourcePool", "metadata": {"name": "gold"},
+                "spec": {"quota": {"hard": {"cpu": cpu}}, "config": {"defaultsZero": true}}})
+        };
+        let pool_claim = |cpu: &str| {
+            json!({"apiVersion": "capsule.clastix.io/v1beta2", "kind": "ResourcePoolClaim",
+                "metadata": {"name": "one", "namespace": "ns", "annotations": {"projectcapsule.dev/release": "true"}},
+                "spec": {"pool": "gold", "claim": {"cpu": cpu}}})
         };
         let foreign = json!({"metadata": {"name": "thing", "labels": {"capsule.clastix.io/tenant": "gas"}}});
         vec![
@@ -576,6 +790,18 @@ mod tests {
                 "tenants.validating.projectcapsule.dev",
                 TENANT,
                 tenant(json!({})),
+                (true, ""),
+            ),
+            case(
+                "owners.validating.projectcapsule.dev",
+                TENANT_OWNER,
+                tenant_owner("robot"),
+                (false, "spec.name"),
+            ),
+            case(
+                "owners.validating.projectcapsule.dev",
+                TENANT_OWNER,
+                tenant_owner("system:serviceaccount:ci:robot"),
                 (true, ""),
             ),
             case(
@@ -712,6 +938,64 @@ mod tests {
                 (true, ""),
             ),
             case(
+                "generic.rules.mutating.projectcapsule.dev",
+                CONFIG_MAP,
+                named(json!({})),
+                (true, ""),
+            ),
+            case(
+                "generic.rules.validating.projectcapsule.dev",
+                CONFIG_MAP,
+                named(json!({})),
+                (true, ""),
+            ),
+            case(
+                "rulestatus.validating.projectcapsule.dev",
+                RULE_STATUS,
+                rule_status("("),
+                (false, "unable to compile"),
+            ),
+            case(
+                "rulestatus.validating.projectcapsule.dev",
+                RULE_STATUS,
+                rule_status("^a"),
+                (true, ""),
+            ),
+            case(
+                "resourcepools.mutating.projectcapsule.dev",
+                POOL,
+                pool("1"),
+                (true, "/spec/defaults"),
+            ),
+            case(
+                "resourcepools.validating.projectcapsule.dev",
+                POOL,
+                pool("-1"),
+                (false, "spec.quota.hard[cpu]"),
+            ),
+            case(
+                "resourcepoolclaims.mutating.projectcapsule.dev",
+                POOL_CLAIM,
+                pool_claim("1"),
+                (true, "/metadata/annotations"),
+            ),
+            case(
+                "resourcepoolclaims.validating.projectcapsule.dev",
+                POOL_CLAIM,
+                pool_claim("much"),
+                (false, "spec.claim[cpu]"),
+            ),
+            Case {
+                operation: "DELETE",
+                old: named(json!({"metadata": {"labels": {"projectcapsule.dev/managed-by": "replications"}}})),
+                ..case(
+                    "replications.validating.projectcapsule.dev",
+                    ("", "v1", "secrets", "", "Secret"),
+                    Value::Null,
+                    (true, ""),
+                )
+            },
+            case(
                 "mtenantcontrolplane.kb.io",
                 CONTROL_PLANE,
                 control_plane.clone(),
@@ -779,6 +1063,7 @@ mod tests {
                 ("namespaces.validating.projectcapsule.dev", "/namespaces/validating"),
                 ("tenants.mutating.projectcapsule.dev", "/tenants/mutating"),
                 ("tenants.validating.projectcapsule.dev", "/tenants/validating"),
+                ("owners.validating.projectcapsule.dev", "/tenantowners/validating"),
                 ("config.validating.projectcapsule.dev", "/config/validating"),
                 ("cordoning.validating.projectcapsule.dev", "/generic/cordoning"),
                 ("pvc.mutating.projectcapsule.dev", "/persistentvolumeclaims/mutating"),
@@ -800,6 +1085,26 @@ mod tests {
                     "serviceaccounts.validating.projectcapsule.dev",
                     "/serviceaccounts/validating"
                 ),
+                ("generic.rules.mutating.projectcapsule.dev", "/rules/generic/mutating"),
+                (
+                    "generic.rules.validating.projectcapsule.dev",
+                    "/rules/generic/validating"
+                ),
+                ("rulestatus.validating.projectcapsule.dev", "/rulestatus/validating"),
+                ("resourcepools.mutating.projectcapsule.dev", "/resourcepools/mutating"),
+                (
+                    "resourcepools.validating.projectcapsule.dev",
+                    "/resourcepools/validating"
+                ),
+                (
+                    "resourcepoolclaims.mutating.projectcapsule.dev",
+                    "/resourcepools/claim/mutating"
+                ),
+                (
+                    "resourcepoolclaims.validating.projectcapsule.dev",
+                    "/resourcepools/claim/validating"
+                ),
+                ("replications.validating.projectcapsule.dev", "/generic/replications"),
                 (
                     "mtenantcontrolplane.kb.io",
                     "/mutate-kamaji-clastix-io-v1alpha1-tenantcontrolplane"
@@ -820,14 +1125,17 @@ mod tests {
                 let is_asked_for = rule.namespaces.iter().any(|r| matches!(r, Requirement::In(_, _)));
                 assert!(!target.resources.contains(&"pods") || is_asked_for, "{}", rule.name);
                 let is_catch_all = target.resources.iter().any(|resource| resource.starts_with('*'));
-                let is_narrow = rule.namespaces.iter().any(|r| matches!(r, Requirement::In(_, _)));
+                let is_in =
+                    |requirements: &[Requirement]| requirements.iter().any(|r| matches!(r, Requirement::In(_, _)));
+                let is_narrow = is_in(rule.namespaces) || is_in(rule.objects);
                 assert!(
                     !is_catch_all || is_narrow,
                     "{} would meet every write of a tenant",
                     rule.name
                 );
                 let is_ours = target.groups.iter().all(|group| group.ends_with("clastix.io"));
-                let is_in_tenants = !rule.namespaces.is_empty();
+                // Or what the operator itself has marked.
+                let is_in_tenants = !rule.namespaces.is_empty() || !rule.objects.is_empty();
                 let is_about_namespaces = target.resources.contains(&"namespaces");
                 let is_opted_in = !(rule.wanted)(&api::capsule::v1beta2::CapsuleConfigurationSpec::default());
                 assert!(

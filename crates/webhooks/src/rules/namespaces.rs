@@ -8,19 +8,24 @@ use tenancy::index::View;
 use tenancy::namespace_admission::{self as admission, Request};
 use tenancy::subject::User;
 
+use super::objects;
 use crate::decide::Input;
 use crate::review::Operation;
 
 /// Gives a new namespace to its tenant, and repairs the marks of belonging on one that is changed.
 pub fn mutate(input: &Input<'_, Namespace>) -> Decision<Namespace> {
     match request(input, &input.view.known) {
-        Some(request) => admission::mutate(&request),
+        Some(request) => objects::settle_namespace(input, admission::mutate(&request)),
         None => Decision::Allow,
     }
 }
 
 /// Refuses what must not be done with a namespace, and takes a place in its tenant's quota for a new one.
 pub fn validate(input: &Input<'_, Namespace>) -> Decision<Namespace> {
+    // Before: what the rest lets pass is remembered.
+    if let Err(denial) = objects::validate_namespace(input) {
+        return Decision::Deny(denial);
+    }
     let Some(request) = request(input, &input.view.known) else {
         return Decision::Allow;
     };

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::mpsc;
 
-use api::capsule::v1beta2::{CapsuleConfiguration, Tenant};
+use api::capsule::v1beta2::{
+    CapsuleConfiguration, GlobalTenantResource, RuleStatus, Tenant, TenantOwner, TenantResource,
+};
 use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
@@ -54,7 +56,11 @@ async fn start() -> Served {
     let client = server.client().await;
     for definition in [
         api::schema::crd::<Tenant>(),
+        api::schema::crd::<TenantResource>(),
+        api::schema::crd::<GlobalTenantResource>(),
+        api::schema::crd::<TenantOwner>(),
         api::schema::crd::<CapsuleConfiguration>(),
+        api::schema::crd::<RuleStatus>(),
         api::schema::crd::<TenantControlPlane>(),
         api::schema::crd::<DataStore>(),
     ] {
@@ -158,6 +164,7 @@ fn context(client: Client, port: u16, shutdown: &Shutdown) -> Context {
         },
         namespace_tenants: Some(NamespaceTenants {
             tenants: Shared::start(Api::all(client.clone()), config(), |_| {}, shutdown),
+            tenant_owners: Shared::start(Api::all(client.clone()), config(), |_| {}, shutdown),
             namespaces: Shared::start(Api::all(client.clone()), config(), |_| {}, shutdown),
             configurations: Shared::start(Api::all(client.clone()), config(), |_| {}, shutdown),
             configuration_name: "default".to_owned(),
@@ -165,6 +172,8 @@ fn context(client: Client, port: u16, shutdown: &Shutdown) -> Context {
             ingress_classes: Shared::start(Api::all(client.clone()), config(), |_| {}, shutdown),
             priority_classes: Shared::start(Api::all(client.clone()), config(), |_| {}, shutdown),
             runtime_classes: Shared::start(Api::all(client.clone()), config(), |_| {}, shutdown),
+            tenant_resources: Shared::start(Api::all(client.clone()), config(), |_| {}, shutdown),
+            global_tenant_resources: Shared::start(Api::all(client.clone()), config(), |_| {}, shutdown),
         }),
         control_planes: Some(ControlPlanes {
             control_planes: Shared::start(Api::all(client.clone()), config(), |_| {}, shutdown),
