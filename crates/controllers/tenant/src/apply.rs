@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use api::capsule::names;
+use api::capsule::v1beta2::RuleStatus;
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::RoleBinding;
@@ -30,6 +31,7 @@ pub enum Object {
     LimitRange(LimitRange),
     ResourceQuota(ResourceQuota),
     RoleBinding(RoleBinding),
+    RuleStatus(Box<RuleStatus>),
 }
 
 impl Object {
@@ -39,6 +41,7 @@ impl Object {
             Self::LimitRange(_) => Kind::LimitRange,
             Self::ResourceQuota(_) => Kind::ResourceQuota,
             Self::RoleBinding(_) => Kind::RoleBinding,
+            Self::RuleStatus(_) => Kind::RuleStatus,
         }
     }
 
@@ -48,6 +51,7 @@ impl Object {
             Self::LimitRange(object) => object.metadata.name.as_deref(),
             Self::ResourceQuota(object) => object.metadata.name.as_deref(),
             Self::RoleBinding(object) => object.metadata.name.as_deref(),
+            Self::RuleStatus(object) => object.metadata.name.as_deref(),
         }
         .unwrap_or_default()
     }
@@ -58,6 +62,7 @@ impl Object {
             Self::LimitRange(object) => owned.digest(object),
             Self::ResourceQuota(object) => owned.digest(object),
             Self::RoleBinding(object) => owned.digest(object),
+            Self::RuleStatus(object) => owned.digest(&**object),
         }
     }
 }
@@ -99,6 +104,7 @@ impl Writer {
             Object::LimitRange(object) => self.keep_typed(namespace, object).await,
             Object::ResourceQuota(object) => self.keep_typed(namespace, object).await,
             Object::RoleBinding(object) => self.keep_typed(namespace, object).await,
+            Object::RuleStatus(object) => self.keep_typed(namespace, &**object).await,
         }
     }
 
@@ -203,6 +209,7 @@ impl Writer {
             Kind::LimitRange => self.prune_typed::<LimitRange>(namespace, name, uid).await,
             Kind::ResourceQuota => self.prune_typed::<ResourceQuota>(namespace, name, uid).await,
             Kind::RoleBinding => self.prune_typed::<RoleBinding>(namespace, name, uid).await,
+            Kind::RuleStatus => self.prune_typed::<RuleStatus>(namespace, name, uid).await,
         }
     }
 
@@ -243,6 +250,32 @@ impl Writer {
                 name: name.to_owned(),
                 source,
             }),
+        }
+    }
+
+    /// Applies the status of a RuleStatus.
+    pub async fn publish_rules(&self, namespace: &str, name: &str, body: &Value) -> kube::Result<RuleStatus> {
+        let api: Api<RuleStatus> = Api::namespaced(self.client.clone(), namespace);
+        let _turn = self.turn("apply-status", Kind::RuleStatus.name()).await;
+        let params = PatchParams::apply(names::FIELD_MANAGER).force();
+        api.patch_status(name, &params, &Patch::Apply(body)).await
+    }
+
+    /// Sets labels and annotations by a merge patch that carries the object's UID: another one of its name is left alone, as
+    /// is one that is gone.
+    pub(crate) async fn label<K>(&self, api: &Api<K>, kind: &'static str, name: &str, patch: &Value) -> kube::Result<()>
+    where
+        K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+    {
+        let _turn = self.turn("patch", kind).await;
+        let params = PatchParams {
+            field_manager: Some(names::FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        match api.patch_metadata(name, &params, &Patch::Merge(patch)).await {
+            Ok(_) => Ok(()),
+            Err(error) if is_not_found(&error) || is_conflict(&error) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use api::capsule::names;
 use api::capsule::v1beta2::{
-    CapsuleConfiguration, CapsuleConfigurationSpec, CapsuleConfigurationStatus, Overrides, Tenant, UserKind, UserSpec,
+    CapsuleConfiguration, CapsuleConfigurationSpec, CapsuleConfigurationStatus, Overrides, Tenant, TenantOwner,
+    UserKind, UserSpec,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ServiceAccount;
@@ -27,7 +28,8 @@ use runtime::report::is_conflict;
 use runtime::{Action, Controller, Queue, Shared, Shutdown};
 use serde_json::json;
 use tenancy::bindings::subject_of;
-use tenancy::settings::{defaults, users_of};
+use tenancy::settings::defaults;
+use tenancy::tenant_owners;
 
 use crate::Context;
 use crate::apply::{Writer, only};
@@ -52,6 +54,7 @@ pub(crate) struct Configuration {
     writer: Writer,
     configurations: Shared<CapsuleConfiguration>,
     tenants: Shared<Tenant>,
+    tenant_owners: Shared<TenantOwner>,
     promoted: Shared<ServiceAccount>,
     roles: Shared<ClusterRole>,
     bindings: Shared<ClusterRoleBinding>,
@@ -68,9 +71,9 @@ pub struct Grants {
 
 /// The roles by which tenant users create namespaces and owners delete theirs.
 ///
-/// `promoted` are full names of ServiceAccounts that carry the label of promoted owners; they count if the configuration allows
+/// `users` are all tenant users ([`tenant_owners::users`]), `promoted` full names of ServiceAccounts that carry the label of promoted owners; they count if the configuration allows
 /// promotion.
-pub fn grants(spec: &CapsuleConfigurationSpec, promoted: &[String]) -> Grants {
+pub fn grants(spec: &CapsuleConfigurationSpec, users: &[UserSpec], promoted: &[String]) -> Grants {
     let meta = |name: &str| ObjectMeta {
         name: Some(name.to_owned()),
         labels: Some([(names::CREATED_BY_LABEL.to_owned(), names::CREATED_BY_RBAC.to_owned())].into()),
@@ -91,9 +94,10 @@ pub fn grants(spec: &CapsuleConfigurationSpec, promoted: &[String]) -> Grants {
         kind: UserKind::ServiceAccount,
         name: name.clone(),
     });
-    let everybody: BTreeSet<UserSpec> = users_of(spec)
-        .into_iter()
-        .chain(spec.administrators.iter().cloned())
+    let everybody: BTreeSet<UserSpec> = users
+        .iter()
+        .chain(&spec.administrators)
+        .cloned()
         .chain(promoted)
         .collect();
     let subjects: Vec<Subject> = everybody.iter().map(subject_of).collect();
@@ -137,6 +141,7 @@ impl Configuration {
             writer: writer.clone(),
             configurations: context.configurations.clone(),
             tenants: context.tenants.clone(),
+            tenant_owners: context.tenant_owners.clone(),
             promoted: promoted.clone(),
             roles: Shared::start(Api::all(client.clone()), selected(), |_| {}, shutdown),
             bindings: Shared::start(Api::all(client.clone()), selected(), |_| {}, shutdown),
@@ -148,6 +153,7 @@ impl Configuration {
         let queue: Queue<()> = Queue::new();
         let ready = self.configurations.ready().await
             && self.tenants.ready().await
+            && self.tenant_owners.ready().await
             && self.promoted.ready().await
             && self.roles.ready().await
             && self.bindings.ready().await;
@@ -156,6 +162,7 @@ impl Configuration {
         }
         self.configurations.trigger(&queue, |_| [()]);
         self.tenants.trigger(&queue, |_| [()]);
+        self.tenant_owners.trigger(&queue, |_| [()]);
         self.promoted.trigger(&queue, |_| [()]);
         self.roles.trigger(&queue, |_| [()]);
         self.bindings.trigger(&queue, |_| [()]);
@@ -181,9 +188,11 @@ impl Configuration {
             self.create().await?;
             return Ok(Action::AwaitChange);
         };
-        let outcome = self.keep_grants(&configuration.spec).await;
+        let owners = self.tenant_owners.store().state();
+        let users = tenant_owners::users(&configuration.spec, owners.iter().map(Arc::as_ref));
+        let outcome = self.keep_grants(&configuration.spec, &users).await;
         if self.written.is_current(&*configuration) {
-            self.publish(&configuration, outcome.as_ref().err()).await?;
+            self.publish(&configuration, users, outcome.as_ref().err()).await?;
         }
         outcome.map(|()| Action::AwaitChange)
     }
@@ -216,8 +225,8 @@ impl Configuration {
         }
     }
 
-    async fn keep_grants(&self, spec: &CapsuleConfigurationSpec) -> Result<(), Error> {
-        let wanted = grants(spec, &promoted(&self.promoted, |_| true));
+    async fn keep_grants(&self, spec: &CapsuleConfigurationSpec, users: &[UserSpec]) -> Result<(), Error> {
+        let wanted = grants(spec, users, &promoted(&self.promoted, |_| true));
         for role in [&wanted.provisioner, &wanted.deleter] {
             let known = self.roles.get(None, &role.name_any());
             let equal = known.as_ref().is_some_and(|known| known.rules == role.rules);
@@ -289,7 +298,12 @@ impl Configuration {
         }
     }
 
-    async fn publish(&self, configuration: &CapsuleConfiguration, failure: Option<&Error>) -> Result<(), Error> {
+    async fn publish(
+        &self,
+        configuration: &CapsuleConfiguration,
+        users: Vec<UserSpec>,
+        failure: Option<&Error>,
+    ) -> Result<(), Error> {
         let mut tenants: Vec<String> = self
             .tenants
             .store()
@@ -299,7 +313,7 @@ impl Configuration {
             .collect();
         tenants.sort_unstable();
         let failure = failure.map(Error::told);
-        let status = status(configuration, tenants, failure.as_deref(), Timestamp::now());
+        let status = status(configuration, users, tenants, failure.as_deref(), Timestamp::now());
         if configuration.status.as_ref() == Some(&status) {
             return Ok(());
         }
@@ -324,6 +338,7 @@ impl Configuration {
 
 fn status(
     configuration: &CapsuleConfiguration,
+    users: Vec<UserSpec>,
     tenants: Vec<String>,
     failure: Option<&str>,
     now: Timestamp,
@@ -338,7 +353,7 @@ fn status(
         Some(message) => condition(before, names::READY_CONDITION, "False", "Failed", message, now),
     };
     CapsuleConfigurationStatus {
-        users: users_of(&configuration.spec),
+        users,
         tenants,
         conditions: vec![ready],
         observed_generation: configuration.metadata.generation,
@@ -369,14 +384,13 @@ mod tests {
 
     #[test]
     fn grants_are_the_objects_that_people_know() {
-        let grants = grants(
-            &spec(json!({
-                "users": [{"kind": "Group", "name": "projectcapsule.dev"}],
-                "administrators": [{"kind": "ServiceAccount", "name": "system:serviceaccount:ops:boss"}],
-                "allowServiceAccountPromotion": true
-            })),
-            &["system:serviceaccount:oil-one:robot".to_owned()],
-        );
+        let spec = spec(json!({
+            "users": [{"kind": "Group", "name": "projectcapsule.dev"}],
+            "administrators": [{"kind": "ServiceAccount", "name": "system:serviceaccount:ops:boss"}],
+            "allowServiceAccountPromotion": true
+        }));
+        let users = tenant_owners::users(&spec, []);
+        let grants = grants(&spec, &users, &["system:serviceaccount:oil-one:robot".to_owned()]);
         assert_eq!(
             json!(grants.provisioner),
             json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",

@@ -6,18 +6,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use api::capsule::names;
-use api::capsule::v1beta2::{AvailableClasses, CoreOwner, DefaultAllowedList, Metadata, Tenant};
-use k8s_openapi::api::core::v1::{Namespace, ResourceQuota};
+use api::capsule::v1beta2::{
+    AvailableClasses, CoreOwner, DefaultAllowedList, Metadata, Promotion, Tenant, TenantOwner,
+};
+use k8s_openapi::api::core::v1::{Namespace, ResourceQuota, ServiceAccount};
 use kube::ResourceExt;
 use runtime::report::chain;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tenancy::ownership::{self, Sources};
 use tenancy::settings::Settings;
-use tenancy::{bindings, classes, metadata, quotas, replicas};
+use tenancy::{bindings, classes, metadata, promotion, quotas, replicas};
 
 use crate::apply::Object;
 use crate::owned::{Kind, Owned, Record};
+use crate::rule_status;
 
 /// What was read, all of it from memory.
 #[derive(Debug)]
@@ -25,6 +28,10 @@ pub struct Observed {
     pub settings: Arc<Settings>,
     /// Full names of ServiceAccounts in the tenant's namespaces that carry the label of promoted owners.
     pub promoted: Vec<String>,
+    /// ServiceAccounts in the tenant's namespaces that carry the label by which rules promote.
+    pub promotable: Vec<Arc<ServiceAccount>>,
+    /// All TenantOwners.
+    pub tenant_owners: Vec<Arc<TenantOwner>>,
     /// The tenant's namespaces, sorted by name.
     pub namespaces: Vec<Arc<Namespace>>,
     /// Namespaces whose stored state is older than what we wrote: left alone until it has caught up.
@@ -49,6 +56,8 @@ pub type Class = (String, BTreeMap<String, String>);
 pub struct Plan {
     /// Everybody who owns the tenant.
     pub owners: Vec<CoreOwner>,
+    /// ServiceAccounts that the tenant's rules promote.
+    pub promotions: Vec<Promotion>,
     pub classes: Option<AvailableClasses>,
     /// Merge patch of the tenant's metadata, if something is amiss there.
     pub tenant: Option<Value>,
@@ -75,6 +84,8 @@ pub struct SpacePlan {
     pub patch: Option<Value>,
     pub applies: Vec<Object>,
     pub removals: Vec<Removal>,
+    /// What of the tenant's spec cannot be carried out in this namespace.
+    pub problems: Vec<String>,
 }
 
 /// One object to delete.
@@ -101,8 +112,8 @@ impl Plan {
 /// Compares what should be with what is.
 pub fn plan(tenant: &Tenant, observed: &Observed, owned: &Owned) -> Plan {
     let sources = Sources {
+        tenant_owners: &observed.tenant_owners,
         promoted: &observed.promoted,
-        ..Sources::default()
     };
     let owners = ownership::effective(tenant, sources, &observed.settings);
     let deleting = tenant.metadata.deletion_timestamp.is_some();
@@ -112,6 +123,7 @@ pub fn plan(tenant: &Tenant, observed: &Observed, owned: &Owned) -> Plan {
         tenant: tenant_patch(tenant, !observed.namespaces.is_empty()),
         ..Plan::default()
     };
+    plan.promotions = promotions(tenant, observed, &mut plan.problems);
     let quotas = match balanced(tenant, observed) {
         Ok(quotas) => Some(quotas),
         Err(problem) => {
@@ -154,10 +166,17 @@ pub fn plan(tenant: &Tenant, observed: &Observed, owned: &Owned) -> Plan {
             let quotas = quotas
                 .as_ref()
                 .map(|quotas| quotas.get(&name).cloned().unwrap_or_default());
-            // Without an answer the quotas stay as they are: no quota would be no limit.
-            let unknown = quotas.is_none().then_some(Kind::ResourceQuota);
-            let wanted = wanted(tenant, &owners, namespace, quotas.unwrap_or_default());
-            compare(&wanted, unknown, &uid, records, owned, &mut space);
+            // Without an answer the quotas stay as they are: no quota would be no limit. So do rules.
+            let mut unknown: Vec<Kind> = quotas.is_none().then_some(Kind::ResourceQuota).into_iter().collect();
+            let mut wanted = wanted(tenant, &owners, &plan.promotions, namespace, quotas.unwrap_or_default());
+            match rule_status::managed(tenant, namespace) {
+                Ok(rules) => wanted.extend(rules.map(|rules| Object::RuleStatus(Box::new(rules)))),
+                Err(problem) => {
+                    unknown.push(Kind::RuleStatus);
+                    space.problems.push(problem);
+                }
+            }
+            compare(&wanted, &unknown, &uid, records, owned, &mut space);
         }
         plan.spaces.push(space);
     }
@@ -176,6 +195,20 @@ pub fn plan(tenant: &Tenant, observed: &Observed, owned: &Owned) -> Plan {
     }
     plan.owners = owners;
     plan
+}
+
+/// ServiceAccounts that rules promote, and a word about those for which there is no room.
+fn promotions(tenant: &Tenant, observed: &Observed, problems: &mut Vec<String>) -> Vec<Promotion> {
+    let promoted = promotion::by_rules(tenant, &observed.namespaces, &observed.promotable);
+    if promoted.left_out > 0 {
+        problems.push(format!(
+            "spec.rules[].permissions.promotions: {} ServiceAccounts got no roles, because the RoleBindings would be more than {}; \
+             select fewer of them, or fewer namespaces",
+            promoted.left_out,
+            promotion::MOST_BINDINGS
+        ));
+    }
+    promoted.promotions
 }
 
 /// The quotas of each namespace, or why there are none.
@@ -209,7 +242,13 @@ fn balanced(tenant: &Tenant, observed: &Observed) -> Result<BTreeMap<String, Vec
 }
 
 /// Everything that one namespace should hold, as the API server would write it.
-fn wanted(tenant: &Tenant, owners: &[CoreOwner], namespace: &Namespace, quotas: Vec<ResourceQuota>) -> Vec<Object> {
+fn wanted(
+    tenant: &Tenant,
+    owners: &[CoreOwner],
+    promotions: &[Promotion],
+    namespace: &Namespace,
+    quotas: Vec<ResourceQuota>,
+) -> Vec<Object> {
     let name = namespace.name_any();
     let mut objects = Vec::new();
     for mut policy in replicas::network_policies(tenant, &name) {
@@ -224,17 +263,17 @@ fn wanted(tenant: &Tenant, owners: &[CoreOwner], namespace: &Namespace, quotas: 
         defaults::of_resource_quota(&mut quota);
         objects.push(Object::ResourceQuota(quota));
     }
-    for mut binding in bindings::role_bindings(tenant, owners, &name, namespace.labels()) {
+    for mut binding in bindings::role_bindings(tenant, owners, promotions, &name, namespace.labels()) {
         defaults::of_role_binding(&mut binding);
         objects.push(Object::RoleBinding(binding));
     }
     objects
 }
 
-/// What to write and what to delete in one namespace. Objects of the kind that nothing is known about are left alone.
+/// What to write and what to delete in one namespace. Objects of kinds that nothing is known about are left alone.
 fn compare(
     wanted: &[Object],
-    unknown: Option<Kind>,
+    unknown: &[Kind],
     owner_uid: &str,
     records: &[Record],
     owned: &Owned,
@@ -251,7 +290,7 @@ fn compare(
         }
     }
     for record in records {
-        let kept = Some(record.kind) == unknown || named.contains(&(record.kind, &*record.name));
+        let kept = unknown.contains(&record.kind) || named.contains(&(record.kind, &*record.name));
         if !kept && is_of(record, owner_uid) {
             space.removals.push(removal(&space.name, record));
         }
@@ -389,6 +428,7 @@ fn usable(list: Option<&DefaultAllowedList>, existing: &[Class]) -> Vec<String> 
 #[expect(clippy::needless_pass_by_value, reason = "callers write `json!` in place")]
 mod tests {
     use super::*;
+    use api::capsule::v1beta2::RuleStatus;
     use k8s_openapi::api::core::v1::LimitRange;
     use k8s_openapi::api::networking::v1::NetworkPolicy;
     use k8s_openapi::api::rbac::v1::RoleBinding;
@@ -414,6 +454,8 @@ mod tests {
         Observed {
             settings: Arc::new(Settings::new(None, "", "")),
             promoted: Vec::new(),
+            promotable: Vec::new(),
+            tenant_owners: Vec::new(),
             namespaces,
             behind: BTreeSet::new(),
             records: BTreeMap::new(),
@@ -435,6 +477,7 @@ mod tests {
                 Object::LimitRange(object) => stored::<LimitRange>(object, owned),
                 Object::ResourceQuota(object) => stored::<ResourceQuota>(object, owned),
                 Object::RoleBinding(object) => stored::<RoleBinding>(object, owned),
+                Object::RuleStatus(object) => stored::<RuleStatus>(object, owned),
             }
         }
         plan.spaces
@@ -650,5 +693,39 @@ mod tests {
             .map(|stray| (stray.namespace.as_str(), stray.name.as_str()))
             .collect();
         assert_eq!(strays, [("oil-one", "capsule-oil-0")]);
+    }
+
+    #[test]
+    fn rules_are_written_out_in_each_namespace_that_a_tenant_with_rules_has() {
+        let rule =
+            |scheduler: &str| json!({"rules": [{"enforce": {"workloads": {"schedulers": [{"exact": [scheduler]}]}}}]});
+        let owned = Owned::default();
+        let observed = observed(vec![namespace("oil-one", json!({}))]);
+        let of = |spec: Value, records: BTreeMap<String, Vec<Record>>| {
+            let observed = Observed {
+                settings: observed.settings.clone(),
+                namespaces: observed.namespaces.clone(),
+                records,
+                ..self::observed(Vec::new())
+            };
+            plan(&tenant(spec, json!({})), &observed, &owned)
+        };
+        let first = of(rule("a"), BTreeMap::new());
+        assert_eq!(words(&first.spaces[0]), ["apply RuleStatus capsule-managed-rules"]);
+        let records = carried_out(&first, &owned);
+        assert_eq!(words(&of(rule("a"), records.clone()).spaces[0]), [""; 0]);
+        assert_eq!(
+            words(&of(rule("b"), records.clone()).spaces[0]),
+            ["apply RuleStatus capsule-managed-rules"]
+        );
+        let unrendered = of(rule("{{ .namespace.metadata.labels.team }}"), records.clone());
+        assert_eq!(
+            words(&unrendered.spaces[0]),
+            [""; 0],
+            "what holds is unknown, so what is there stays"
+        );
+        assert_eq!(unrendered.spaces[0].problems.len(), 1);
+        let without = of(json!({"rules": [{"permissions": {}}]}), records);
+        assert_eq!(words(&without.spaces[0]), ["remove RuleStatus capsule-managed-rules"]);
     }
 }

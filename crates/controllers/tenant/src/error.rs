@@ -31,6 +31,15 @@ pub enum Error {
     },
     #[error("failed to update the metadata of namespace {name}")]
     UpdateNamespace { name: String, source: kube::Error },
+    #[error("failed to update the metadata of {kind} {name}")]
+    UpdateMetadata {
+        kind: &'static str,
+        /// With the namespace, if it is in one.
+        name: String,
+        source: kube::Error,
+    },
+    #[error("failed to read {what}")]
+    Read { what: String, source: kube::Error },
     #[error("failed to delete namespace {name}")]
     DeleteNamespace { name: String, source: kube::Error },
     #[error("failed to update the metadata of tenant {name}")]
@@ -85,6 +94,8 @@ impl Error {
             Self::Apply { source, .. }
             | Self::Delete { source, .. }
             | Self::UpdateNamespace { source, .. }
+            | Self::UpdateMetadata { source, .. }
+            | Self::Read { source, .. }
             | Self::DeleteNamespace { source, .. }
             | Self::UpdateTenant { source, .. }
             | Self::PublishStatus { source, .. }
@@ -103,6 +114,8 @@ impl Report for Error {
             Self::RoleTaken { .. } => "NameTaken",
             Self::Delete { .. } | Self::DeleteClusterWide { .. } => "DeleteFailed",
             Self::UpdateNamespace { .. } => "NamespaceUpdateFailed",
+            Self::UpdateMetadata { .. } => "MetadataUpdateFailed",
+            Self::Read { .. } => "ReadFailed",
             Self::DeleteNamespace { .. } => "NamespaceDeletionFailed",
             Self::UpdateTenant { .. } => "TenantUpdateFailed",
             Self::PublishStatus { .. } => "StatusUpdateFailed",

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use api::capsule::v1beta2::{CapsuleConfiguration, Tenant, UserKind};
-use k8s_openapi::api::core::v1::Namespace;
+use api::capsule::v1beta2::{CapsuleConfiguration, Tenant, TenantOwner, UserKind};
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::ResourceExt;
 use tenancy::settings::Settings;
 use tenancy::subject;
@@ -14,7 +14,14 @@ use crate::observe::owner;
 use crate::owned::Owned;
 
 /// Everything that is wanted for `tenant`. `namespaces` may hold others' too; only those that carry the tenant's UID count.
-pub fn explain(tenant: &Tenant, configuration: Option<&CapsuleConfiguration>, namespaces: Vec<Namespace>) -> Plan {
+/// `tenant_owners` are all that there are, `promotable` the ServiceAccounts that carry the label by which rules promote.
+pub fn explain(
+    tenant: &Tenant,
+    configuration: Option<&CapsuleConfiguration>,
+    namespaces: Vec<Namespace>,
+    tenant_owners: Vec<TenantOwner>,
+    promotable: Vec<ServiceAccount>,
+) -> Plan {
     let uid = tenant.uid().unwrap_or_default();
     let mut namespaces: Vec<Arc<Namespace>> = namespaces
         .into_iter()
@@ -25,6 +32,8 @@ pub fn explain(tenant: &Tenant, configuration: Option<&CapsuleConfiguration>, na
     let settings = Arc::new(Settings::new(configuration, "", ""));
     let observed = Observed {
         promoted: promoted(tenant, &settings, &namespaces),
+        promotable: promotable.into_iter().map(Arc::new).collect(),
+        tenant_owners: tenant_owners.into_iter().map(Arc::new).collect(),
         settings,
         namespaces,
         behind: BTreeSet::new(),
@@ -79,7 +88,7 @@ mod tests {
         }))
         .unwrap();
 
-        let plan = explain(&tenant, Some(&configuration), vec![namespace]);
+        let plan = explain(&tenant, Some(&configuration), vec![namespace], Vec::new(), Vec::new());
 
         let owners: Vec<&str> = plan.owners.iter().map(|owner| owner.user.name.as_str()).collect();
         assert_eq!(owners, ["system:serviceaccount:oil-one:robot"]);

@@ -1,6 +1,6 @@
 //! The controllers of namespace tenants.
 //!
-//! **Watches** Tenants, Namespaces and the CapsuleConfiguration (shared with the webhooks), the role bindings, quotas, limit
+//! **Watches** Tenants, TenantOwners, Namespaces and the CapsuleConfiguration (shared with the webhooks), the role bindings, quotas, limit
 //! ranges and network policies that carry our label (as records, see [`owned`]), and classes. **Decides** per tenant,
 //! from memory alone, what each of its namespaces should hold ([`desired`]). **Writes** only differences: one
 //! server-side apply per object, one merge patch per namespace, one status per tenant.
@@ -22,9 +22,12 @@ pub mod desired;
 pub mod error;
 mod explain;
 pub mod metrics;
+mod object_metadata;
 pub mod observe;
 pub mod owned;
+mod owners;
 mod pace;
+mod rule_status;
 pub mod status;
 mod watches;
 
@@ -33,7 +36,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use api::capsule::names;
-use api::capsule::v1beta2::{CapsuleConfiguration, CapsuleConfigurationSpec, Tenant, TenantStatus, UserSpec};
+use api::capsule::v1beta2::{
+    CapsuleConfiguration, CapsuleConfigurationSpec, RuleStatus, Tenant, TenantOwner, TenantStatus,
+};
 use futures::FutureExt;
 use futures::stream::{FuturesUnordered, StreamExt};
 use jiff::Timestamp;
@@ -53,9 +58,12 @@ use apply::Writer;
 use classes::Classes;
 use configuration::Configuration;
 use desired::{Observed, Plan, SpacePlan};
+use object_metadata::ObjectMetadata;
 use observe::{Membership, Written};
 use owned::Owned;
+use owners::OwnerStatuses;
 use pace::Pace;
+use rule_status::RuleStatuses;
 use status::Outcome;
 use tenancy::settings::Settings;
 
@@ -66,6 +74,7 @@ pub use explain::explain;
 /// Tenants reconciled at a time. Requests are bounded separately, over all of them.
 const CONCURRENCY: usize = 8;
 const PROMOTED: &str = "owner.projectcapsule.dev/promote=true";
+const PROMOTABLE: &str = "projectcapsule.dev/promote=true";
 /// While a store has not caught up with our own write.
 const CATCH_UP: Duration = Duration::from_millis(100);
 /// While namespaces of a deleted tenant go away, in case the last one's end is missed.
@@ -82,6 +91,7 @@ pub struct Context {
     /// Secret of the webhooks' certificate, for a CapsuleConfiguration that has to be made.
     pub tls_secret: String,
     pub tenants: Shared<Tenant>,
+    pub tenant_owners: Shared<TenantOwner>,
     pub namespaces: Shared<Namespace>,
     pub configurations: Shared<CapsuleConfiguration>,
     pub classes: Classes,
@@ -115,6 +125,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
     );
     context.registry.register_collector(Box::new(metrics::Tenants {
         tenants: context.tenants.store(),
+        tenant_owners: context.tenant_owners.store(),
         configurations: context.configurations.store(),
         membership: membership.clone(),
         owned: owned.clone(),
@@ -126,45 +137,48 @@ pub async fn run(context: Context) -> Result<(), Error> {
         watches::follow::<ResourceQuota>(client, &owned, &queue, shutdown),
         watches::follow::<LimitRange>(client, &owned, &queue, shutdown),
         watches::follow::<NetworkPolicy>(client, &owned, &queue, shutdown),
+        watches::follow::<RuleStatus>(client, &owned, &queue, shutdown),
     ];
-    let selector = watcher::Config::default().labels(PROMOTED);
-    let accounts: Shared<ServiceAccount> = Shared::start(Api::all(client.clone()), selector, |_| {}, shutdown);
+    let (accounts, promotable) = (labelled(&context, PROMOTED), labelled(&context, PROMOTABLE));
     let configuration = Configuration::start(&context, &writer, &accounts);
+    let rule_statuses = RuleStatuses::start(&context, &writer);
     for mut kind in listed {
         kind.wait_for(|listed| *listed)
             .await
             .map_err(|_| Error::WatchEnded("what is kept in namespaces"))?;
     }
-    if !(context.tenants.ready().await && context.namespaces.ready().await && context.configurations.ready().await) {
-        return Err(Error::WatchEnded("tenants"));
-    }
-    if !accounts.ready().await {
-        return Err(Error::WatchEnded("ServiceAccounts"));
-    }
-    if !context.classes.ready().await {
-        return Err(Error::WatchEnded("classes"));
-    }
+    everything_is_listed(&context, [&accounts, &promotable]).await?;
 
     // Namespaces before tenants: the first look at a tenant should see all of its namespaces.
     for namespace in context.namespaces.store().state() {
         membership.note(&Change::Applied(namespace));
     }
-    let index = membership.clone();
-    context.namespaces.trigger(&queue, move |change| index.note(change));
+    let objects = ObjectMetadata::new(&context, &writer, &membership);
+    follow_namespaces(&context, &queue, &membership, &objects);
     context.tenants.trigger(&queue, |change| [change.object().name_any()]);
-    let index = membership.clone();
-    accounts.trigger(&queue, move |change| {
-        index.tenant_of(&change.object().namespace().unwrap_or_default())
-    });
+    for accounts in [&accounts, &promotable] {
+        let index = membership.clone();
+        accounts.trigger(&queue, move |change| {
+            index.tenant_of(&change.object().namespace().unwrap_or_default())
+        });
+    }
+    owners::wake_tenants(&context, &queue);
     everybody_on(&context, &queue);
 
     let runner = Controller::new("tenants", &context.metrics).concurrency(CONCURRENCY);
     let configuration_runner = Controller::new("configuration", &context.metrics);
+    let (owners, owners_runner) = (
+        OwnerStatuses::new(&context, &writer),
+        Controller::new("tenant-owners", &context.metrics),
+    );
+    let objects_runner = Controller::new("object-metadata", &context.metrics);
+    let rule_status_runner = Controller::new("rule-status", &context.metrics).concurrency(CONCURRENCY);
     let tenants = Arc::new(Tenants {
         context: context.clone(),
         owned,
         membership,
         accounts,
+        promotable,
         writer,
         written: Written::default(),
         pace: Pace::default(),
@@ -177,8 +191,44 @@ pub async fn run(context: Context) -> Result<(), Error> {
     tokio::join!(
         runner.run(queue, context.shutdown.clone(), reconcile),
         configuration.run(configuration_runner, context.shutdown.clone()),
+        owners.run(owners_runner, context.shutdown.clone()),
+        objects.run(objects_runner, context.shutdown.clone()),
+        rule_statuses.run(rule_status_runner, context.shutdown.clone()),
     );
     Ok(())
+}
+
+/// Waits for the first lists of what decisions are made from.
+async fn everything_is_listed(context: &Context, accounts: [&Shared<ServiceAccount>; 2]) -> Result<(), Error> {
+    if !(context.tenants.ready().await && context.namespaces.ready().await && context.configurations.ready().await) {
+        return Err(Error::WatchEnded("tenants"));
+    }
+    if !context.tenant_owners.ready().await {
+        return Err(Error::WatchEnded("TenantOwners"));
+    }
+    for accounts in accounts {
+        if !accounts.ready().await {
+            return Err(Error::WatchEnded("ServiceAccounts"));
+        }
+    }
+    if !context.classes.ready().await {
+        return Err(Error::WatchEnded("classes"));
+    }
+    Ok(())
+}
+
+/// Keeps the membership up to date, and looks again at the tenants that a namespace concerns.
+fn follow_namespaces(context: &Context, queue: &Queue<String>, membership: &Membership, objects: &ObjectMetadata) {
+    let (index, objects) = (membership.clone(), objects.clone());
+    context.namespaces.trigger(queue, move |change| {
+        let name = change.object().name_any();
+        let before = index.owner_of(&name);
+        let concerned = index.note(change);
+        if index.owner_of(&name) != before {
+            objects.namespace_moved(&name);
+        }
+        concerned
+    });
 }
 
 /// What concerns every tenant: the configuration's administrators and roles, and the classes that exist.
@@ -200,16 +250,19 @@ fn everybody_on(context: &Context, queue: &Queue<String>) {
     });
 }
 
-/// What tenants heed of the configuration, while there is one. Its status names them all, so each that comes or goes
-/// changes it, and that is no reason to look at the others.
-fn heeded(change: &Change<CapsuleConfiguration>) -> Option<(CapsuleConfigurationSpec, Vec<UserSpec>)> {
+/// What tenants heed of the configuration, while there is one. Its status names every tenant and every tenant user, so each that
+/// comes or goes changes it, and that is no reason to look at the others.
+fn heeded(change: &Change<CapsuleConfiguration>) -> Option<CapsuleConfigurationSpec> {
     match change {
-        Change::Applied(configuration) => {
-            let users = configuration.status.as_ref().map(|status| status.users.clone());
-            Some((configuration.spec.clone(), users.unwrap_or_default()))
-        }
+        Change::Applied(configuration) => Some(configuration.spec.clone()),
         Change::Deleted(_) => None,
     }
+}
+
+/// ServiceAccounts that a label promotes.
+fn labelled(context: &Context, selector: &str) -> Shared<ServiceAccount> {
+    let selected = watcher::Config::default().labels(selector);
+    Shared::start(Api::all(context.client.clone()), selected, |_| {}, &context.shutdown)
 }
 
 struct Tenants {
@@ -217,6 +270,8 @@ struct Tenants {
     owned: Owned,
     membership: Membership,
     accounts: Shared<ServiceAccount>,
+    /// Those that rules may promote.
+    promotable: Shared<ServiceAccount>,
     writer: Writer,
     written: Written,
     pace: Pace,
@@ -289,6 +344,8 @@ impl Tenants {
         let mut observed = Observed {
             settings: self.settings(),
             promoted: Vec::new(),
+            promotable: Vec::new(),
+            tenant_owners: self.context.tenant_owners.store().state(),
             namespaces: Vec::new(),
             behind: BTreeSet::new(),
             records: BTreeMap::new(),
@@ -312,6 +369,7 @@ impl Tenants {
             .filter_map(|it| it.metadata.name.as_deref())
             .collect();
         observed.promoted = observe::promoted(&self.accounts, |namespace| places.contains(namespace));
+        observed.promotable = observe::within(&self.promotable, |namespace| places.contains(namespace));
         for name in self.owned.namespaces_of(&uid) {
             observed
                 .records
@@ -358,6 +416,11 @@ impl Tenants {
         let mut outcome = Outcome {
             failures: plan.problems.iter().map(|problem| (None, problem.clone())).collect(),
         };
+        for space in &plan.spaces {
+            let problems = space.problems.iter().cloned();
+            let place = || Some(space.name.clone());
+            outcome.failures.extend(problems.map(|problem| (place(), problem)));
+        }
         let mut errors = Vec::new();
         while let Some((namespace, result)) = steps.next().await {
             if let Err(error) = result {
@@ -476,7 +539,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_configuration_tenants_heed_what_is_asked_and_who_its_users_are() {
+    fn of_a_configuration_tenants_heed_what_is_asked() {
         let heeded = |spec: serde_json::Value, status: serde_json::Value| {
             let object = json!({"metadata": {"name": "default"}, "spec": spec, "status": status});
             heeded(&Change::Applied(Arc::new(serde_json::from_value(object).unwrap())))
@@ -488,7 +551,7 @@ mod tests {
             heeded(json!({"forceTenantPrefix": true}), json!({"tenants": ["oil"]}))
         );
         let users = json!({"tenants": ["oil"], "users": [{"kind": "User", "name": "alice"}]});
-        assert_ne!(before, heeded(json!({}), users));
+        assert_eq!(before, heeded(json!({}), users));
         let gone = serde_json::from_value(json!({"metadata": {"name": "default"}, "spec": {}})).unwrap();
         assert_ne!(before, super::heeded(&Change::Deleted(Arc::new(gone))));
     }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 
-use api::capsule::v1beta2::{CapsuleConfiguration, Tenant};
+use api::capsule::v1beta2::{CapsuleConfiguration, Tenant, TenantOwner};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use kube::runtime::reflector::Store;
@@ -55,6 +55,7 @@ type Labels = Vec<(&'static str, String)>;
 /// Reads the stores when asked.
 pub struct Tenants {
     pub tenants: Store<Tenant>,
+    pub tenant_owners: Store<TenantOwner>,
     pub configurations: Store<CapsuleConfiguration>,
     pub membership: Membership,
     pub owned: Owned,
@@ -75,16 +76,18 @@ impl Collector for Tenants {
                 series.entry(name).or_default().push((labels, value));
             });
         }
+        let mut named = |metric: &'static str, name: String, condition: &Condition| {
+            let labels = vec![("name", name), ("condition", condition.type_.clone())];
+            series.entry(metric).or_default().push((labels, truth(condition)));
+        };
         for configuration in self.configurations.state() {
             for condition in configuration.status.iter().flat_map(|status| &status.conditions) {
-                let labels = vec![
-                    ("name", configuration.name_any()),
-                    ("condition", condition.type_.clone()),
-                ];
-                series
-                    .entry("capsule_config_condition")
-                    .or_default()
-                    .push((labels, truth(condition)));
+                named("capsule_config_condition", configuration.name_any(), condition);
+            }
+        }
+        for owner in self.tenant_owners.state() {
+            for condition in owner.status.iter().flat_map(|status| &status.conditions) {
+                named("capsule_tenantowner_condition", owner.name_any(), condition);
             }
         }
         for (name, values) in series {
@@ -185,6 +188,7 @@ fn help(name: &str) -> &'static str {
         "capsule_tenant_namespace_count" => "How many namespaces a tenant has",
         "capsule_tenant_resource_limit" => "What the quotas of a tenant allow",
         "capsule_tenant_resource_usage" => "What the namespaces of a tenant use of its quotas",
+        "capsule_tenantowner_condition" => "Conditions of each TenantOwner, 1 when true",
         _ => "Conditions of each configuration, 1 when true",
     }
 }

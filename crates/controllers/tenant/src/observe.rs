@@ -11,6 +11,7 @@ use kube::{Resource, ResourceExt};
 use runtime::Shared;
 use runtime::shared::Change;
 use tenancy::linkage;
+use tenancy::promotion::full_name;
 
 /// Name and UID of the Tenant that a namespace's owner references name, if any.
 pub fn owner(namespace: &Namespace) -> Option<(&str, &str)> {
@@ -25,17 +26,22 @@ pub(crate) fn promoted(accounts: &Shared<ServiceAccount>, is_asked_for: impl Fn(
         .store()
         .state()
         .iter()
-        .filter_map(|account| {
-            let namespace = account
-                .metadata
-                .namespace
-                .as_deref()
-                .filter(|name| is_asked_for(name))?;
-            Some(format!("system:serviceaccount:{namespace}:{}", account.name_any()))
-        })
+        .filter(|account| account.metadata.namespace.as_deref().is_some_and(&is_asked_for))
+        .map(|account| full_name(account))
         .collect();
     names.sort_unstable();
     names
+}
+
+/// The accounts in the namespaces asked for, sorted by namespace and name.
+pub(crate) fn within(
+    accounts: &Shared<ServiceAccount>,
+    is_asked_for: impl Fn(&str) -> bool,
+) -> Vec<Arc<ServiceAccount>> {
+    let mut found = accounts.store().state();
+    found.retain(|account| account.metadata.namespace.as_deref().is_some_and(&is_asked_for));
+    found.sort_by(|a, b| (&a.metadata.namespace, &a.metadata.name).cmp(&(&b.metadata.namespace, &b.metadata.name)));
+    found
 }
 
 #[derive(Default)]
@@ -91,6 +97,11 @@ impl Membership {
     /// Name of the tenant that a namespace belongs to.
     pub fn tenant_of(&self, namespace: &str) -> Option<String> {
         self.lock().tenant_of.get(namespace).map(|(name, _)| name.to_string())
+    }
+
+    /// Name and UID of the tenant that a namespace belongs to.
+    pub fn owner_of(&self, namespace: &str) -> Option<(Arc<str>, Arc<str>)> {
+        self.lock().tenant_of.get(namespace).cloned()
     }
 
     /// Names of the namespaces of the tenant with this UID, sorted.

@@ -14,6 +14,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use api::capsule::names;
+use api::capsule::v1beta2::RuleStatus;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{LimitRange, ResourceQuota};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -32,6 +33,7 @@ pub enum Kind {
     LimitRange,
     ResourceQuota,
     RoleBinding,
+    RuleStatus,
 }
 
 impl Kind {
@@ -42,6 +44,7 @@ impl Kind {
             Self::LimitRange => "LimitRange",
             Self::ResourceQuota => "ResourceQuota",
             Self::RoleBinding => "RoleBinding",
+            Self::RuleStatus => "RuleStatus",
         }
     }
 }
@@ -81,6 +84,18 @@ impl Kept for RoleBinding {
     /// The role cannot be changed after creation, the subjects are one atomic list.
     fn replacements(&self) -> Vec<(&'static str, Value)> {
         Vec::new()
+    }
+}
+
+impl Kept for RuleStatus {
+    const KIND: Kind = Kind::RuleStatus;
+
+    fn content(&self) -> impl Serialize {
+        &self.spec
+    }
+
+    fn replacements(&self) -> Vec<(&'static str, Value)> {
+        vec![("/spec", serde_json::json!(self.spec))]
     }
 }
 

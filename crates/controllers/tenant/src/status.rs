@@ -155,7 +155,7 @@ pub fn of(tenant: &Tenant, plan: &Plan, outcome: &Outcome, now: Timestamp) -> Te
         namespaces: spaces.iter().map(|space| space.name.clone()).collect(),
         spaces,
         owners: plan.owners.clone(),
-        promotions: before.promotions,
+        promotions: plan.promotions.clone(),
         classes: plan.classes.clone(),
         observed_generation: tenant.metadata.generation,
         conditions: conditions(&before.conditions, &[ready, tenant_cordoned(tenant.spec.cordoned)], now),

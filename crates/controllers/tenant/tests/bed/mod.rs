@@ -8,7 +8,7 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use api::capsule::v1beta2::{CapsuleConfiguration, Tenant};
+use api::capsule::v1beta2::{CapsuleConfiguration, RuleStatus, Tenant, TenantOwner};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -60,15 +60,24 @@ pub async fn connect(kubeconfig: Kubeconfig) -> Client {
 /// Installs the definitions and waits until they are served.
 pub async fn install(client: &Client) {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
-    for crd in [api::schema::crd::<Tenant>(), api::schema::crd::<CapsuleConfiguration>()] {
+    for crd in [
+        api::schema::crd::<Tenant>(),
+        api::schema::crd::<TenantOwner>(),
+        api::schema::crd::<CapsuleConfiguration>(),
+        api::schema::crd::<RuleStatus>(),
+    ] {
         let params = PatchParams::apply("tests").force();
         api.patch(&crd.name_any(), &params, &Patch::Apply(&crd)).await.unwrap();
     }
     eventually("the definitions are served", || async {
         let tenants: Api<Tenant> = Api::all(client.clone());
         let configurations: Api<CapsuleConfiguration> = Api::all(client.clone());
+        let rules: Api<RuleStatus> = Api::all(client.clone());
+        let owners: Api<TenantOwner> = Api::all(client.clone());
         let served = tenants.list(&ListParams::default()).await.is_ok()
-            && configurations.list(&ListParams::default()).await.is_ok();
+            && configurations.list(&ListParams::default()).await.is_ok()
+            && rules.list(&ListParams::default()).await.is_ok()
+            && owners.list(&ListParams::default()).await.is_ok();
         served.then_some(()).ok_or("not yet".to_owned())
     })
     .await;
@@ -101,6 +110,7 @@ impl Controllers {
                 tenant_controller::trim_tenant,
                 &shutdown,
             ),
+            tenant_owners: Shared::start(Api::all(client.clone()), config(), |_| {}, &shutdown),
             namespaces: Shared::start(
                 Api::all(client.clone()),
                 config(),
