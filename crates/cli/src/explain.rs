@@ -10,11 +10,11 @@ use api::{
     capsule::v1beta2::{CapsuleConfiguration, Tenant},
     kamaji::v1alpha1::TenantControlPlane,
 };
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::{Client, ResourceExt, api::Api, api::ListParams};
 use serde::Serialize;
 
-use crate::{Place, operator_flags::OperatorFlags};
+use crate::{Place, operator_flags::OperatorFlags, tenant::tenant_owners};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -58,7 +58,17 @@ async fn tenant(client: &Client, flags: &OperatorFlags, name: &str) -> anyhow::R
         .await?;
     println!("Tenant {name} (uid {})", tenant.uid().unwrap_or_default());
     conditions(tenant.status.as_ref().map_or(&[], |status| &status.conditions));
-    let plan = tenant_controller::explain(&tenant, configuration.as_ref(), namespaces.items);
+    let owners = tenant_owners(client).await?;
+    let promotable = Api::<ServiceAccount>::all(client.clone())
+        .list(&ListParams::default().labels("projectcapsule.dev/promote=true"))
+        .await?;
+    let plan = tenant_controller::explain(
+        &tenant,
+        configuration.as_ref(),
+        namespaces.items,
+        owners,
+        promotable.items,
+    );
     print_plan(&plan)
 }
 

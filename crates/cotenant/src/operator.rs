@@ -156,11 +156,14 @@ async fn operate(args: Args) -> anyhow::Result<()> {
             .as_ref()
             .map(|watches| view::NamespaceTenants {
                 tenants: watches.tenants.clone(),
+                tenant_owners: watches.tenant_owners.clone(),
                 namespaces: watches.namespaces.clone(),
                 configurations: watches.configurations.clone(),
                 configuration_name: args.configuration_name.clone(),
                 storage_classes: watches.classes.storage.clone(),
                 ingress_classes: watches.ingress_classes.clone(),
+                tenant_resources: watches.tenant_resources.clone(),
+                global_tenant_resources: watches.global_tenant_resources.clone(),
                 priority_classes: watches.classes.priority.clone(),
                 runtime_classes: watches.classes.runtime.clone(),
             }),
@@ -272,6 +275,8 @@ async fn lead(
     };
     controllers.configurations(webhooks);
     controllers.namespace_tenants(args, watches);
+    controllers.quotas(watches);
+    controllers.replications(args, watches);
     controllers.control_planes(args, watches);
 
     let mut outcome = Ok(());
@@ -320,6 +325,7 @@ impl Controllers<'_> {
             configuration_grace: tenant_controller::CONFIGURATION_GRACE,
             tls_secret: args.tls_secret_name.clone(),
             tenants: watches.tenants,
+            tenant_owners: watches.tenant_owners,
             namespaces: watches.namespaces,
             configurations: watches.configurations,
             classes: watches.classes,
@@ -330,6 +336,42 @@ impl Controllers<'_> {
         };
         self.running
             .spawn(async move { tenant_controller::run(context).await.context("namespace tenants") });
+    }
+
+    fn quotas(&mut self, watches: &Watches) {
+        let Some(watches) = &watches.namespace_tenants else {
+            return;
+        };
+        let context = quota_controller::Context {
+            client: self.client.clone(),
+            namespaces: watches.namespaces.clone(),
+            registry: self.registry.clone(),
+            metrics: self.metrics.clone(),
+            recorder: self.recorder.clone(),
+            shutdown: self.term.clone(),
+        };
+        self.running
+            .spawn(async move { quota_controller::run(context).await.context("quotas") });
+    }
+
+    fn replications(&mut self, args: &Args, watches: &Watches) {
+        let Some(watches) = watches.namespace_tenants.clone() else {
+            return;
+        };
+        let context = replication_controller::Context {
+            client: self.client.clone(),
+            configuration_name: args.configuration_name.clone(),
+            tenants: watches.tenants,
+            namespaces: watches.namespaces,
+            configurations: watches.configurations,
+            tenant_resources: watches.tenant_resources,
+            global_tenant_resources: watches.global_tenant_resources,
+            registry: self.registry.clone(),
+            metrics: self.metrics.clone(),
+            shutdown: self.term.clone(),
+        };
+        self.running
+            .spawn(async move { replication_controller::run(context).await.context("replications") });
     }
 
     fn control_planes(&mut self, args: &Args, watches: &Watches) {

@@ -1,7 +1,7 @@
 //! One watch per kind for the whole process: admission and controllers look at the same stores.
 
 use api::{
-    capsule::v1beta2::{CapsuleConfiguration, Tenant},
+    capsule::v1beta2::{CapsuleConfiguration, GlobalTenantResource, Tenant, TenantOwner, TenantResource},
     kamaji::v1alpha1::{DataStore, TenantControlPlane},
 };
 use k8s_openapi::api::{
@@ -22,10 +22,13 @@ pub(crate) struct Watches {
 #[derive(Clone)]
 pub(crate) struct NamespaceTenants {
     pub(crate) tenants: Shared<Tenant>,
+    pub(crate) tenant_owners: Shared<TenantOwner>,
     pub(crate) namespaces: Shared<Namespace>,
     pub(crate) configurations: Shared<CapsuleConfiguration>,
     pub(crate) classes: Classes,
     pub(crate) ingress_classes: Shared<IngressClass>,
+    pub(crate) tenant_resources: Shared<TenantResource>,
+    pub(crate) global_tenant_resources: Shared<GlobalTenantResource>,
 }
 
 #[derive(Clone)]
@@ -51,9 +54,22 @@ impl Watches {
                     tenant_controller::trim_namespace,
                     shutdown,
                 ),
+                tenant_owners: Shared::start(Api::all(client.clone()), all(), |_| {}, shutdown),
                 configurations: Shared::start(Api::all(client.clone()), all(), |_| {}, shutdown),
                 classes: Classes::start(client, shutdown),
                 ingress_classes: Shared::start(Api::all(client.clone()), all(), |_| {}, shutdown),
+                tenant_resources: Shared::start(
+                    Api::all(client.clone()),
+                    all(),
+                    replication_controller::trim_tenant_resource,
+                    shutdown,
+                ),
+                global_tenant_resources: Shared::start(
+                    Api::all(client.clone()),
+                    all(),
+                    replication_controller::trim_global_tenant_resource,
+                    shutdown,
+                ),
             }),
             control_planes: control_planes.then(|| ControlPlanes {
                 planes: control_plane_controller::Watches::control_planes(client, shutdown),

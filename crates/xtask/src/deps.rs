@@ -11,11 +11,15 @@ use serde::Deserialize;
 /// Layer of each package. A package may depend on packages of a lower layer; within a layer only as `WITHIN` lists.
 const LAYERS: &[(&str, u8)] = &[
     ("api", 0),
+    ("expressions", 0),
+    ("templates", 0),
     ("tenancy", 0),
     ("pki", 0),
     ("runtime", 1),
     ("local", 1),
     ("webhooks", 2),
+    ("replication-controller", 2),
+    ("quota-controller", 2),
     ("tenant-controller", 2),
     ("control-plane-controller", 2),
     ("cli", 3),
@@ -23,7 +27,13 @@ const LAYERS: &[(&str, u8)] = &[
     ("xtask", 4),
     ("testbed", 2),
 ];
-const WITHIN: &[(&str, &str)] = &[("tenancy", "api")];
+const WITHIN: &[(&str, &str)] = &[
+    ("tenancy", "api"),
+    ("tenancy", "expressions"),
+    ("tenancy", "templates"),
+    ("templates", "expressions"),
+    ("tenancy", "templates"),
+];
 /// What a pure crate never needs, however far away: a reactor, a socket, a client, chance.
 const IMPURE: &[&str] = &[
     "axum",

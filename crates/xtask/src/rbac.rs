@@ -88,8 +88,24 @@ const NAMESPACE_TENANTS: &[Grant] = &[
     // Made with defaults when there is none, and left to people from then on.
     grant(CAPSULE, &["capsuleconfigurations"], &["get", "list", "watch", "create"]),
     grant(CAPSULE, &["tenants/status", "capsuleconfigurations/status"], &["patch"]),
+    // The rules of a tenant, written out in its namespaces, and the status of those that people write.
+    grant(CAPSULE, &["rulestatuses"], APPLY_OWNED),
+    grant(CAPSULE, &["rulestatuses/status"], &["patch"]),
+    // Owners that tenants select; their status says of which.
+    grant(CAPSULE, &["tenantowners"], &["get", "list", "watch"]),
+    grant(CAPSULE, &["tenantowners/status"], &["patch"]),
     // Owner references that block the tenant's deletion take this where API servers enforce permissions on them.
     grant(CAPSULE, &["tenants/finalizers"], &["update"]),
+    // The finalizer of pools is patched; so are owners of claims and the release that they ask for. Delete is for the owners.
+    grant(CAPSULE, &["resourcepools"], &["get", "list", "watch", "patch"]),
+    grant(CAPSULE, &["resourcepoolclaims"], &["list", "watch", "patch", "delete"]),
+    grant(
+        CAPSULE,
+        &["resourcepools/status", "resourcepoolclaims/status"],
+        &["patch"],
+    ),
+    // As with tenants: the ResourceQuotas of a pool.
+    grant(CAPSULE, &["resourcepools/finalizers"], &["update"]),
     // Labels and annotations are patched; deletion is with the tenant; which ones are whose is asked at admission. Create is
     // there to be handed on: a role that gives a right can be made only by who has it.
     grant(
@@ -157,8 +173,29 @@ const NAMESPACE_TENANTS: &[Grant] = &[
     grant(&["resource.k8s.io"], &["deviceclasses"], &["get"]),
     // Hostnames of all Ingresses, once a tenant wants its own to be unique.
     grant(&["networking.k8s.io"], &["ingresses"], &["list", "watch"]),
+    // Replications: the finalizer and the request to look again are patched. What they ask for is read and written as a
+    // ServiceAccount, whose own rights are the limit.
+    grant(
+        CAPSULE,
+        &["tenantresources", "globaltenantresources"],
+        &["get", "list", "watch", "patch"],
+    ),
+    grant(
+        CAPSULE,
+        &["tenantresources/status", "globaltenantresources/status"],
+        &["patch"],
+    ),
+    grant(&[""], &["serviceaccounts"], &["impersonate"]),
     // A claim that names a volume is checked against the tenant that the volume carries.
-    grant(&[""], &["persistentvolumes"], &["get"]),
+    // Bound ones get that tenant as a label.
+    grant(&[""], &["persistentvolumes"], &["get", "list", "watch", "patch"]),
+    // Labels and annotations that tenants ask for on these are patched. Metadata alone is read, once a tenant asks.
+    grant(&[""], &["pods", "services"], &["get", "list", "watch", "patch"]),
+    grant(
+        &["discovery.k8s.io"],
+        &["endpointslices"],
+        &["get", "list", "watch", "patch"],
+    ),
 ];
 
 const CONTROL_PLANES: &[Grant] = &[

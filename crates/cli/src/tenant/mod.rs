@@ -44,6 +44,7 @@ use world::{Contents, Me, World};
 use write::Write;
 
 pub use stopped::exit_code;
+pub(crate) use world::tenant_owners;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use api::capsule::names;
-use api::capsule::v1beta2::{CapsuleConfiguration, Tenant};
+use api::capsule::v1beta2::{CapsuleConfiguration, Tenant, TenantOwner};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -16,6 +16,7 @@ use kube::api::{Api, ListParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::Value;
 use tenancy::linkage;
+use tenancy::promotion::full_name;
 use tenancy::settings::Settings;
 use tenancy::subject::User;
 use tenant_controller::desired::{Existing, Observed};
@@ -35,6 +36,8 @@ pub(super) struct World {
     pub(super) tenants: BTreeMap<String, Tenant>,
     /// Those of the tenants, and others that the command names.
     pub(super) namespaces: BTreeMap<String, Namespace>,
+    /// All of them: which tenants select is theirs to say.
+    tenant_owners: Vec<Arc<TenantOwner>>,
 }
 
 /// What is in the namespaces, as the controller looks at it.
@@ -45,6 +48,8 @@ pub(super) struct Contents {
     pub(super) quotas: Vec<ResourceQuota>,
     /// Full names of the ServiceAccounts that carry the label of promoted owners.
     promoted: Vec<String>,
+    /// ServiceAccounts that carry the label by which rules promote.
+    promotable: Vec<Arc<ServiceAccount>>,
 }
 
 /// Who asks, as the API server sees it.
@@ -66,6 +71,7 @@ impl World {
             settings: Arc::new(Settings::new(configuration.as_ref(), "", "")),
             tenants: BTreeMap::new(),
             namespaces: BTreeMap::new(),
+            tenant_owners: tenant_owners(client).await?.into_iter().map(Arc::new).collect(),
         })
     }
 
@@ -127,11 +133,18 @@ impl World {
             tenancy::subject::service_account(name).is_some_and(|(namespace, _)| places.contains(namespace))
         });
         let promoted = promoted.cloned().collect();
+        let promotable = contents
+            .promotable
+            .iter()
+            .filter(|account| account.namespace().is_some_and(|namespace| places.contains(&namespace)));
+        let promotable = promotable.cloned().collect();
         let uid = tenant.uid().unwrap_or_default();
         places.extend(contents.owned.namespaces_of(&uid).iter().map(ToString::to_string));
         Observed {
             settings: self.settings.clone(),
             promoted,
+            promotable,
+            tenant_owners: self.tenant_owners.clone(),
             namespaces,
             behind: BTreeSet::new(),
             records: places
@@ -159,6 +172,25 @@ async fn namespaces_of(client: &Client, tenant: &Tenant) -> anyhow::Result<Vec<N
         .collect())
 }
 
+/// All TenantOwners; none where the kind is not served.
+pub(crate) async fn tenant_owners(client: &Client) -> anyhow::Result<Vec<TenantOwner>> {
+    let owners = Api::<TenantOwner>::all(client.clone());
+    match owners.list(&ListParams::default()).await {
+        Ok(found) => Ok(found.items),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(Vec::new()),
+        Err(error) => Err(error).context("failed to list TenantOwners"),
+    }
+}
+
+/// ServiceAccounts that carry a label of promotion.
+async fn labelled(client: &Client, label: &str) -> anyhow::Result<Vec<ServiceAccount>> {
+    let accounts = Api::<ServiceAccount>::all(client.clone());
+    let found = accounts
+        .list(&ListParams::default().labels(&format!("{label}=true")))
+        .await;
+    Ok(found.context("failed to list promoted ServiceAccounts")?.items)
+}
+
 impl Contents {
     /// Of all namespaces of the world.
     pub(super) async fn read(client: &Client, world: &World) -> anyhow::Result<Self> {
@@ -170,19 +202,11 @@ impl Contents {
             let quotas = contents.add::<ResourceQuota>(client, namespace).await?;
             contents.quotas.extend(quotas);
         }
-        let selector = format!("{}=true", names::OWNER_PROMOTION_LABEL);
-        let accounts = Api::<ServiceAccount>::all(client.clone())
-            .list(&ListParams::default().labels(&selector))
-            .await
-            .context("failed to list promoted ServiceAccounts")?;
-        contents.promoted = accounts
-            .iter()
-            .map(|account| {
-                let namespace = account.namespace().unwrap_or_default();
-                format!("system:serviceaccount:{namespace}:{}", account.name_any())
-            })
-            .collect();
+        let accounts = labelled(client, names::OWNER_PROMOTION_LABEL).await?;
+        contents.promoted = accounts.iter().map(full_name).collect();
         contents.promoted.sort_unstable();
+        let accounts = labelled(client, names::PROMOTION_LABEL).await?;
+        contents.promotable = accounts.into_iter().map(Arc::new).collect();
         Ok(contents)
     }
 
@@ -237,6 +261,7 @@ impl World {
                 .into_iter()
                 .map(|namespace| (namespace.name_any(), namespace))
                 .collect(),
+            tenant_owners: Vec::new(),
         }
     }
 
