@@ -98,17 +98,31 @@ fn hard(quota: &ResourceQuota) -> Option<i64> {
     hard.0.parse().ok()
 }
 
-/// Makes a secret as soon as the API server knows what the quota allows.
+/// Makes a secret that its quota counts. One that comes before the API server's admission has heard of the quota would not be
+/// counted for minutes.
 async fn use_one(client: &Client, namespace: &str) -> Secret {
     let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let quotas: Api<ResourceQuota> = Api::namespaced(client.clone(), namespace);
+    let used = async || {
+        let found = quotas.list(&ListParams::default()).await.unwrap();
+        let used = found
+            .iter()
+            .filter_map(|quota| quota.status.as_ref()?.used.as_ref()?.get("secrets"));
+        used.map(|used| used.0.parse::<i64>().unwrap()).sum::<i64>()
+    };
     eventually("a secret is made", || async {
+        let before = used().await;
         let secret = Secret {
             metadata: serde_json::from_value(json!({"generateName": "s-"})).unwrap(),
             ..Secret::default()
         };
-        api.create(&PostParams::default(), &secret)
-            .await
-            .map_err(|error| error.to_string())
+        let made = api.create(&PostParams::default(), &secret).await;
+        let made = made.map_err(|error| error.to_string())?;
+        if used().await > before {
+            return Ok(made);
+        }
+        delete(&api, &made.name_any()).await;
+        Err("it was not counted".to_owned())
     })
     .await
 }
