@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use crate::error::Failure;
 use crate::functions::{Context, Patterns};
 use crate::go::format;
-use crate::limits::{Budget, Limits};
+use crate::limits::Budget;
 use crate::parse::Templates;
 use crate::syntax::{Branch, Node, Pipeline};
 use crate::value::Value;
@@ -19,20 +19,19 @@ mod evaluate;
 pub(crate) fn render(
     name: &str,
     templates: &Templates,
-    limits: Limits,
+    budget: &Budget,
     data: &serde_json::Value,
     settings: &Settings,
 ) -> Result<String, Failure> {
-    let budget = Budget::new(limits);
     let patterns = Patterns::default();
     let now = Rc::new(settings.now.to_zoned(TimeZone::UTC));
-    let data = Value::from_json(data, settings.numbers, &budget, 0)?.concrete();
+    let data = Value::from_json(data, settings.numbers, budget, 0)?.concrete();
     let body = templates.get(name).ok_or("is empty")?;
     let mut run = Run {
         templates,
         missing_key: settings.missing_key,
         context: Context {
-            budget: &budget,
+            budget,
             now: &now,
             patterns: &patterns,
         },

@@ -26,6 +26,7 @@ mod strings;
 mod urls;
 pub(crate) mod versions;
 mod words;
+mod yaml;
 
 /// Go's type of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -29,7 +29,7 @@ mod syntax;
 mod value;
 
 pub use error::Error;
-pub use limits::Limits;
+pub use limits::{Allowance, Limits};
 
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -110,7 +110,32 @@ impl Template {
     /// # Errors
     /// If the template does not fit the data, or exceeds the limits. Nothing is answered of what was rendered before.
     pub fn render(&self, data: &serde_json::Value, settings: &Settings) -> Result<String, Error> {
-        execute::render(&self.name, &self.templates, self.limits, data, settings).map_err(|failure| {
+        self.render_with(&limits::Budget::new(self.limits), data, settings)
+    }
+
+    /// The same, within what is left for this and other templates, which gets less by what was used.
+    ///
+    /// # Errors
+    /// As [`Self::render`]; also if the template exceeds the allowance.
+    pub fn render_within(
+        &self,
+        allowance: &mut Allowance,
+        data: &serde_json::Value,
+        settings: &Settings,
+    ) -> Result<String, Error> {
+        let budget = limits::Budget::new(allowance.within(self.limits));
+        let answer = self.render_with(&budget, data, settings);
+        allowance.take(&budget, answer.as_ref().map_or(0, String::len));
+        answer
+    }
+
+    fn render_with(
+        &self,
+        budget: &limits::Budget,
+        data: &serde_json::Value,
+        settings: &Settings,
+    ) -> Result<String, Error> {
+        execute::render(&self.name, &self.templates, budget, data, settings).map_err(|failure| {
             let template = self.name.to_string();
             let (line, message) = (failure.line.unwrap_or(1), shorten(failure.message));
             if failure.is_limit {

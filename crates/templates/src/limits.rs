@@ -37,6 +37,34 @@ impl Default for Limits {
     }
 }
 
+/// What several renderings may cost together, beside the limits of each. What one took is gone, also if it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowance {
+    /// Units of work.
+    pub steps: u64,
+    /// Bytes of all values that functions build.
+    pub value_bytes: usize,
+    /// Bytes of all rendered texts.
+    pub output_bytes: usize,
+}
+
+impl Allowance {
+    pub(crate) fn within(&self, limits: Limits) -> Limits {
+        Limits {
+            steps: limits.steps.min(self.steps),
+            value_bytes: limits.value_bytes.min(self.value_bytes),
+            output_bytes: limits.output_bytes.min(self.output_bytes),
+            ..limits
+        }
+    }
+
+    pub(crate) fn take(&mut self, budget: &Budget, output_bytes: usize) {
+        self.steps -= budget.limits.steps - budget.steps.get();
+        self.value_bytes -= budget.limits.value_bytes - budget.value_bytes.get();
+        self.output_bytes -= output_bytes;
+    }
+}
+
 /// What is left of the limits during one rendering.
 #[derive(Debug)]
 pub(crate) struct Budget {

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "only tests are here")]
 
 use serde_json::json;
-use templates::{Error, Limits, MissingKey, Numbers, Settings, Template};
+use templates::{Allowance, Error, Limits, MissingKey, Numbers, Settings, Template};
 
 fn settings() -> Settings {
     Settings {
@@ -29,6 +29,23 @@ fn loops_end() {
     assert_limited("{{ range 99999 }}{{ range 99999 }}{{ end }}{{ end }}");
     assert_limited("{{ seq 1000000000 }}");
     assert_limited("{{ untilStep 0 9223372036854775807 1 }}");
+}
+
+#[test]
+fn renderings_share_an_allowance() {
+    let limits = Limits::default();
+    let mut allowance = Allowance {
+        steps: 10_000,
+        value_bytes: limits.value_bytes,
+        output_bytes: limits.output_bytes,
+    };
+    let template = Template::parse("t", "{{ range 500 }}{{ . }}{{ end }}", limits).unwrap();
+    let data = json!({});
+    let answers: Vec<bool> = (0..10)
+        .map(|_| template.render_within(&mut allowance, &data, &settings()).is_ok())
+        .collect();
+    assert!(answers[0] && !answers[9], "{answers:?}");
+    assert!(allowance.output_bytes < limits.output_bytes);
 }
 
 #[test]
@@ -151,6 +168,25 @@ fn deep_json_yaml_and_toml_are_refused() {
         r#"{{ fromYaml "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\ng: &g [*f,*f,*f,*f,*f,*f,*f,*f,*f]\n" }}"#,
     ] {
         assert!(render(source).is_err(), "{source}");
+    }
+}
+
+#[test]
+fn aliases_are_charged_for_what_they_repeat() {
+    // A list of many items, and as many aliases of it, in a text that is small.
+    assert_limited(r#"{{ fromYaml (print "a: &a [" (repeat 20000 "x,") "]\nb: [" (repeat 20000 "*a,") "]") }}"#);
+    assert_limited(r#"{{ fromYaml (print "a: &a " (repeat 100000 "x") "\nb: [" (repeat 1000 "*a,") "]") }}"#);
+}
+
+#[test]
+fn yaml_is_charged_before_it_is_parsed() {
+    for source in [
+        r#"{{ fromYaml (repeat 300000 "-\n") }}"#,
+        r#"{{ fromYaml (print "[" (repeat 500000 ",") "]") }}"#,
+        r#"{{ fromYaml (print "{" (repeat 250000 "?,") "}") }}"#,
+        r#"{{ fromYaml (repeat 200000 "[],") }}"#,
+    ] {
+        assert_limited(source);
     }
 }
 

@@ -21,6 +21,8 @@ use crate::task::{Surroundings, Task};
 pub(crate) struct Fault {
     pub(crate) words: String,
     pub(crate) is_transient: bool,
+    /// Whether the API server refused it, so that the same would be refused again.
+    pub(crate) is_refusal: bool,
 }
 
 impl Fault {
@@ -28,6 +30,15 @@ impl Fault {
         Self {
             words,
             is_transient: false,
+            is_refusal: false,
+        }
+    }
+
+    fn passing(words: String) -> Self {
+        Self {
+            words,
+            is_transient: true,
+            is_refusal: false,
         }
     }
 
@@ -36,6 +47,9 @@ impl Fault {
             words: format!("{subject}: {}", words(error)),
             // A conflict over fields lasts until somebody gives them up.
             is_transient: is_transient_kube(error) && !is_conflict(error),
+            // Not our own login (401), what changed meanwhile (409), and what is too much just now (429).
+            is_refusal: matches!(error, kube::Error::Api(status)
+                if (400..500).contains(&status.code) && !matches!(status.code, 401 | 409 | 429)),
         }
     }
 }
@@ -77,12 +91,11 @@ impl Writer<'_> {
         let live = live.as_ref().map(to_value);
         if let Some(live) = &live {
             if live["metadata"]["deletionTimestamp"].is_string() {
-                return Err(Fault {
-                    words: format!("{key} is being deleted; it is made again when it is gone"),
-                    is_transient: true,
-                });
+                return Err(Fault::passing(format!(
+                    "{key} is being deleted; it is made again when it is gone"
+                )));
             }
-            if !is_ours(live, &manager) && !self.task.replication.settings.adopt {
+            if !self.is_ours(key, live, &manager) && !self.task.replication.settings.adopt {
                 return Err(Fault::lasting(format!(
                     "object {key} exists and cannot be adopted; set spec.settings.adopt to let this replication change it"
                 )));
@@ -99,7 +112,7 @@ impl Writer<'_> {
         };
         known.last_apply = applied_at(&answer, &manager);
         let is_alone = managers(&answer).iter().all(|(name, _)| *name == manager);
-        if live.is_none() && !is_alone && !has_created_label(&answer) {
+        if live.is_none() && !is_alone && !self.is_made(key, &answer) {
             // Somebody else was faster by a moment. What we wrote into their object goes again.
             known.last_apply = None;
             self.release(key, &api, &manager).await?;
@@ -108,8 +121,8 @@ impl Writer<'_> {
             )));
         }
         // An object that is there without marks, and nobody but us ever wrote, is one that we made and could not record.
-        let was_ours = live.as_ref().is_none_or(|live| is_ours(live, &manager));
-        known.created |= has_created_label(&answer) || (is_new && is_alone && was_ours);
+        let was_ours = live.as_ref().is_none_or(|live| self.is_ours(key, live, &manager));
+        known.created |= was_ours && (is_new || live.is_none()) && (has_created_label(&answer) || is_alone);
         self.mark(key, &api, &answer, known.created).await
     }
 
@@ -220,7 +233,7 @@ impl Writer<'_> {
             return Ok(());
         };
         // Made again by somebody else under its old name.
-        if !is_ours(&live, &manager) {
+        if !self.is_ours(key, &live, &manager) {
             return Ok(());
         }
         let wrote = managers(&live)
@@ -267,14 +280,8 @@ impl Writer<'_> {
     async fn kind_is_gone(&self, key: &ItemKey) -> Result<(), Fault> {
         match self.kinds.exactly(self.operator, &key.kind).await {
             Err(words) if words.starts_with("no kind") => Ok(()),
-            Err(words) => Err(Fault {
-                words,
-                is_transient: true,
-            }),
-            Ok(_) => Err(Fault {
-                words: format!("{key}: its kind was not served a moment ago"),
-                is_transient: true,
-            }),
+            Err(words) => Err(Fault::passing(words)),
+            Ok(_) => Err(Fault::passing(format!("{key}: its kind was not served a moment ago"))),
         }
     }
 
@@ -300,6 +307,33 @@ impl Writer<'_> {
         } else {
             Api::namespaced_with(self.acting.clone(), &key.namespace, &served.resource)
         }
+    }
+
+    /// Whether this replication writes the object, owns it, or made it. A label alone says nothing: everybody can write it.
+    fn is_ours(&self, key: &ItemKey, live: &Value, manager: &str) -> bool {
+        let is_writer = managers(live)
+            .iter()
+            .any(|(name, is_apply)| *is_apply && *name == manager);
+        let is_owner = references(live).iter().any(|reference| {
+            self.task
+                .metadata
+                .uid
+                .as_deref()
+                .is_some_and(|uid| reference["uid"] == uid)
+        });
+        is_writer || is_owner || self.is_made(key, live)
+    }
+
+    /// Whether this replication made the object, by its own status and the mark on the object.
+    fn is_made(&self, key: &ItemKey, live: &Value) -> bool {
+        let is_same = |item: &&ProcessedItem| {
+            item.group == key.kind.group
+                && item.kind == key.kind.kind
+                && item.namespace == key.namespace
+                && item.name == key.name
+        };
+        let mut own = self.task.known.items.iter().filter(is_same);
+        has_created_label(live) && own.any(|item| item.status.as_ref().is_some_and(|status| status.created))
     }
 
     fn manager(&self, key: &ItemKey) -> String {
@@ -348,14 +382,6 @@ fn applied_at(live: &Value, manager: &str) -> Option<Time> {
 fn has_created_label(live: &Value) -> bool {
     let labels = &live["metadata"]["labels"];
     labels[names::CREATED_BY_LABEL] == names::REPLICATIONS || labels[names::LEGACY_REPLICATED_LABEL].is_string()
-}
-
-/// Whether a replication made it, or this one writes it already.
-fn is_ours(live: &Value, manager: &str) -> bool {
-    has_created_label(live)
-        || managers(live)
-            .iter()
-            .any(|(name, is_apply)| *is_apply && *name == manager)
 }
 
 /// `<hash>/<namespace>/<tenant>/<origin>/`, or what stands for a long one.

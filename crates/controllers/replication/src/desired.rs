@@ -1,6 +1,6 @@
 //! What a replication wants: reads what it copies and what its templates look at, as whom it acts, and makes the objects.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,31 +8,44 @@ use api::capsule::v1beta2::{ItemReference, ReplicationBlock};
 use jiff::Timestamp;
 use kube::Client;
 use kube::api::{Api, DynamicObject, ListParams};
+use kube::core::TypeMeta;
 use serde_json::{Map, Value};
 use tenancy::replication::limits;
 use tenancy::replication::object::{self, Reach, is_object_name, place};
-use tenancy::replication::plan::Wanted;
-use tenancy::replication::produce::{self, Place, Produced};
+use tenancy::replication::plan::{Full, Part, Wanted};
+use tenancy::replication::produce::{self, Gathered, Produced};
 use tenancy::selector::Selector;
 
 use crate::error::words;
 use crate::kinds::Kinds;
+use crate::reads::{Answer, Reads, Scope};
 use crate::task::{Round, Target, Task};
 
-/// How long the making of one replication's objects may take. Who asks for more gets what was made by then, and the reason.
+/// How long the making of objects for one tenant may take. Who asks for more gets what was made by then, and the reason.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The same where several tenants get something: for each of them, and for all.
+const PATIENCE_OF_SEVERAL: Duration = Duration::from_secs(5);
+const PATIENCE_WITH_ALL: Duration = Duration::from_secs(30);
+/// Objects that are read at a time. Each may have more than a MiB.
+const PAGE: u32 = 20;
 
 /// Reads for one replication.
 pub(crate) struct Maker<'a> {
-    pub(crate) task: &'a Task,
-    pub(crate) target: &'a Target,
-    pub(crate) kinds: &'a Kinds,
+    task: &'a Task,
+    target: &'a Target,
+    kinds: &'a Kinds,
     /// Our own client, for discovery alone.
-    pub(crate) operator: &'a Client,
+    operator: &'a Client,
     /// The client of whom the replication acts as.
-    pub(crate) acting: &'a Client,
-    /// What was read already, by what was asked.
-    read: HashMap<String, Result<Arc<Vec<Value>>, String>>,
+    acting: &'a Client,
+    reads: Reads,
+}
+
+/// A block, and which namespaces get it.
+struct Block {
+    index: usize,
+    selector: Selector,
+    content: Arc<ReplicationBlock>,
 }
 
 impl<'a> Maker<'a> {
@@ -49,68 +62,166 @@ impl<'a> Maker<'a> {
             kinds,
             operator,
             acting,
-            read: HashMap::new(),
+            reads: Reads::default(),
         }
     }
 
-    /// Everything that is wanted, and what could not be made.
+    /// Everything that is wanted, and what could not be made. A tenant that exceeds a limit gets no more; others do.
     pub(crate) async fn make(&mut self) -> Wanted {
-        let (mut wanted, started) = (Wanted::default(), Instant::now());
-        let (task, target) = (self.task, self.target);
-        for (index, block) in task.replication.resources.iter().enumerate() {
-            let selector = match block.namespace_selector.as_ref().map(Selector::new).transpose() {
-                Ok(selector) => selector.unwrap_or_default(),
-                Err(error) => {
-                    let problem = format!("spec.resources[{index}].namespaceSelector: {error}");
-                    wanted.problems.push(problem);
-                    continue;
-                }
-            };
-            let block = Arc::new(block.clone());
-            for round in &target.rounds {
-                let labels = round.namespace.as_ref().and_then(|it| it.metadata.labels.clone());
-                if round.namespace.is_some() && !selector.matches(&labels.unwrap_or_default()) {
-                    continue;
-                }
-                if started.elapsed() > PATIENCE {
-                    let problem =
-                        format!("making the objects takes more than {PATIENCE:?}; ask for less in one replication");
-                    wanted.problems.push(problem);
-                    return wanted;
-                }
-                if let Err(problem) = self.fill(index, &block, round, &mut wanted).await {
-                    wanted.problems.push(problem);
-                    return wanted;
-                }
+        let target = self.target;
+        let tenants: BTreeSet<_> = target.rounds.iter().map(|round| round.place().tags().tenant).collect();
+        let mut wanted = Wanted::of(tenants.len());
+        if let Err(problem) = limits::check(&self.task.replication) {
+            wanted.note(Part::All, problem);
+            return wanted;
+        }
+        let blocks = self.blocks(&mut wanted);
+        let (patience, all) = if tenants.len() > 1 {
+            (PATIENCE_OF_SEVERAL, PATIENCE_WITH_ALL)
+        } else {
+            (PATIENCE, PATIENCE)
+        };
+        let end = Instant::now() + all;
+        let (mut taken, mut closed) = (BTreeMap::<&str, Duration>::new(), BTreeSet::new());
+        let mut full = None::<String>;
+        for round in &target.rounds {
+            let place = round.place();
+            let tenant = place.tags().tenant;
+            if closed.contains(tenant) {
+                continue;
             }
+            let began = Instant::now();
+            if full.is_none() && began > end {
+                full = Some(too_late());
+            }
+            let before = taken.get(tenant).copied().unwrap_or_default();
+            let late = end.min(began + patience.saturating_sub(before));
+            let filled = match &full {
+                Some(problem) => Err(Full::All(problem.clone())),
+                None => self.fill_all(&blocks, round, late, &mut wanted).await,
+            };
+            taken.insert(tenant, before + began.elapsed());
+            // Who had their turn before have everything; what of theirs is wanted no more may go.
+            let problem = match filled {
+                Ok(()) => continue,
+                Err(Full::Tenant(problem)) => problem,
+                Err(Full::All(problem)) => full.insert(problem).clone(),
+            };
+            wanted.note(Part::Tenant(tenant.to_owned()), problem);
+            closed.insert(tenant);
         }
         wanted
     }
 
-    /// One block in one place.
-    async fn fill(
-        &mut self,
-        index: usize,
-        block: &Arc<ReplicationBlock>,
-        round: &Round,
-        wanted: &mut Wanted,
-    ) -> Result<(), String> {
-        let here = Place {
-            tenant: round.tenant.as_deref(),
-            namespace: round.namespace.as_deref(),
-        };
-        let tags = here.tags();
-        let mut found: Vec<Produced> = Vec::new();
-        for (number, item) in block.namespaced_items.iter().enumerate() {
-            let item = produce::reference(item, &tags);
-            match self.sources(&item, tags.namespace).await {
-                Ok(sources) => found.extend(produce::copies(&item, &sources, &here)),
-                Err(problem) => wanted
-                    .problems
-                    .push(format!("spec.resources[{index}].namespacedItems[{number}]: {problem}")),
+    fn blocks(&self, wanted: &mut Wanted) -> Vec<Block> {
+        let mut blocks = Vec::new();
+        for (index, block) in self.task.replication.resources.iter().enumerate() {
+            match block.namespace_selector.as_ref().map(Selector::new).transpose() {
+                Ok(selector) => blocks.push(Block {
+                    index,
+                    selector: selector.unwrap_or_default(),
+                    content: Arc::new(block.clone()),
+                }),
+                Err(error) => wanted.note(Part::All, format!("spec.resources[{index}].namespaceSelector: {error}")),
             }
         }
-        let (mut context, mut context_bytes) = (Map::new(), 0);
+        blocks
+    }
+
+    /// All blocks in one place.
+    async fn fill_all(
+        &mut self,
+        blocks: &[Block],
+        round: &Round,
+        late: Instant,
+        wanted: &mut Wanted,
+    ) -> Result<(), Full> {
+        self.reads.next_place();
+        let labels = round.namespace.as_ref().and_then(|it| it.metadata.labels.clone());
+        let labels = labels.unwrap_or_default();
+        for block in blocks {
+            if round.namespace.is_some() && !block.selector.matches(&labels) {
+                continue;
+            }
+            let mut filling = Filling {
+                block,
+                round,
+                late,
+                problems: Vec::new(),
+            };
+            let answer = self.fill(&mut filling, wanted).await;
+            for problem in filling.problems {
+                wanted.note(round.part(), problem);
+            }
+            answer?;
+            if Instant::now() > late {
+                return Err(Full::Tenant(too_late()));
+            }
+        }
+        Ok(())
+    }
+
+    /// One block in one place.
+    async fn fill(&mut self, filling: &mut Filling<'_>, wanted: &mut Wanted) -> Result<(), Full> {
+        let index = filling.block.index;
+        let mut gathered = Gathered::default();
+        if let Err(problem) = self.gather(filling, &mut gathered).await {
+            filling.problems.push(format!("spec.resources[{index}]: {problem}"));
+            return Ok(());
+        }
+        let (round, late) = (filling.round, filling.late);
+        let here = round.place();
+        let tags = here.tags();
+        let metadata = produce::additional_metadata(&filling.block.content, &tags);
+        for produced in gathered.objects {
+            if Instant::now() > late {
+                return Err(Full::Tenant(too_late()));
+            }
+            let Produced { origin, object } = produced;
+            let object = object::cleaned(object::with_metadata(object, &metadata));
+            match self.placed(object, tags.namespace).await {
+                Ok(placed) => wanted.add(tags.tenant, origin, placed)?,
+                Err(problem) => filling.problems.push(format!("{origin}: {problem}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// The objects of a block for a place. `Err`: there are none.
+    async fn gather(&mut self, filling: &mut Filling<'_>, gathered: &mut Gathered) -> Result<(), String> {
+        let (round, block, late) = (filling.round, &filling.block.content, filling.late);
+        let here = round.place();
+        let tags = here.tags();
+        for (number, raw) in block.namespaced_items.iter().enumerate() {
+            let item = produce::reference(raw, &tags);
+            match self.sources(raw, &item, tags.namespace, late).await {
+                Ok(sources) => gathered.add_copies(&item, &sources, &here)?,
+                Err(problem) => filling.note(&format!("namespacedItems[{number}]"), &problem),
+            }
+        }
+        let Some(context) = self.context(filling).await else {
+            return Ok(());
+        };
+        // Templates are work for a thread of its own: they may take a while, and reviews must not wait.
+        let (index, parts, shared, now) = (filling.block.index, block.clone(), round.clone(), Timestamp::now());
+        let mut collected = std::mem::take(gathered);
+        let made = tokio::task::spawn_blocking(move || {
+            let is_late = || Instant::now() > late;
+            let answer = collected.add_made(index, &parts, &shared.place(), &context, now, is_late);
+            (collected, answer)
+        });
+        let (collected, answer) = made.await.map_err(|_| "the templates failed".to_owned())?;
+        *gathered = collected;
+        filling.problems.extend(answer?);
+        Ok(())
+    }
+
+    /// What the templates of a block can look at. `None`: not everything is there, and the templates are left out.
+    async fn context(&mut self, filling: &mut Filling<'_>) -> Option<Map<String, Value>> {
+        let (round, block, late) = (filling.round, &filling.block.content, filling.late);
+        let here = round.place();
+        let tags = here.tags();
+        let (mut context, mut bytes) = (Map::new(), 0);
         for (number, entry) in block.context.iter().flat_map(|context| &context.resources).enumerate() {
             let item = produce::reference(&entry.item, &tags);
             let key = if entry.index.is_empty() {
@@ -118,61 +229,25 @@ impl<'a> Maker<'a> {
             } else {
                 entry.index.clone()
             };
-            let field = format!("spec.resources[{index}].context.resources[{number}]");
-            match self.sources(&item, tags.namespace).await {
+            let field = format!("context.resources[{number}]");
+            match self.sources(&entry.item, &item, tags.namespace, late).await {
                 Ok(sources) => {
                     let list: Value = sources.iter().cloned().map(object::sanitised).collect();
-                    context_bytes += list.to_string().len();
-                    if context_bytes > limits::CONTEXT_BYTES {
-                        wanted.problems.push(format!(
-                            "{field}: the context has more than {} bytes",
-                            limits::CONTEXT_BYTES
-                        ));
-                        return Ok(());
+                    bytes += list.to_string().len();
+                    if bytes > limits::CONTEXT_BYTES {
+                        let problem = format!("the context has more than {} bytes", limits::CONTEXT_BYTES);
+                        filling.note(&field, &problem);
+                        return None;
                     }
                     context.insert(key, list);
                 }
                 Err(problem) => {
-                    wanted.problems.push(format!("{field}: {problem}"));
-                    return Ok(());
+                    filling.note(&field, &problem);
+                    return None;
                 }
             }
         }
-        // Templates are work for a thread of its own: they may take a while, and reviews must not wait.
-        let (parts, shared, now) = (block.clone(), round.clone(), Timestamp::now());
-        let made = tokio::task::spawn_blocking(move || {
-            let here = Place {
-                tenant: shared.tenant.as_deref(),
-                namespace: shared.namespace.as_deref(),
-            };
-            produce::made(index, &parts, &here, &context, now)
-        });
-        match made.await {
-            Ok((made, problems)) => {
-                found.extend(made);
-                wanted.problems.extend(problems);
-            }
-            Err(_) => wanted
-                .problems
-                .push(format!("spec.resources[{index}]: the templates failed")),
-        }
-        if found.len() > limits::OBJECTS_OF_A_BLOCK {
-            return Err(format!(
-                "spec.resources[{index}]: {} objects in one place; at most {} are allowed",
-                found.len(),
-                limits::OBJECTS_OF_A_BLOCK
-            ));
-        }
-        let metadata = produce::additional_metadata(block, &tags);
-        for produced in found {
-            let Produced { origin, object } = produced;
-            let object = object::cleaned(object::with_metadata(object, &metadata));
-            match self.placed(object, tags.namespace).await {
-                Ok(placed) => wanted.add(tags.tenant, origin, placed)?,
-                Err(problem) => wanted.problems.push(format!("{origin}: {problem}")),
-            }
-        }
-        Ok(())
+        Some(context)
     }
 
     async fn placed(&self, wanted: Value, namespace: &str) -> Result<object::Placed, String> {
@@ -181,21 +256,32 @@ impl<'a> Maker<'a> {
         place(wanted, served.is_cluster_scoped, self.task.reach(), namespace)
     }
 
-    /// The objects that a reference names, as the replication's identity may read them.
-    async fn sources(&mut self, item: &ItemReference, namespace: &str) -> Result<Arc<Vec<Value>>, String> {
-        let key = format!(
-            "{namespace} {}",
-            serde_json::to_string(item).map_err(|error| error.to_string())?
-        );
-        if let Some(known) = self.read.get(&key) {
-            return known.clone();
+    /// The objects that a reference names, as the replication's identity may read them. `raw` is the reference with its tags.
+    async fn sources(&mut self, raw: &ItemReference, item: &ItemReference, here: &str, late: Instant) -> Answer {
+        let own = self.task.name.namespace.as_deref();
+        let namespace = match item.namespace.as_str() {
+            "" => own.unwrap_or(here),
+            given => given,
+        };
+        // What is the same for every place is read once, and counts once.
+        let is_common = item == raw && (own.is_some() || !item.namespace.is_empty() || here.is_empty());
+        let scope = if is_common { Scope::Common } else { Scope::Place };
+        let asked = serde_json::to_string(item).map_err(|error| error.to_string())?;
+        let asked = format!("{namespace} {asked}");
+        if let Some(known) = self.reads.known(scope, &asked) {
+            return known;
         }
-        let found = self.read(item, namespace).await.map(Arc::new);
-        self.read.insert(key, found.clone());
+        self.reads.check(scope)?;
+        let left = late.saturating_duration_since(Instant::now());
+        let found = match tokio::time::timeout(left, self.read(item, namespace, scope)).await {
+            Ok(found) => found.map(Arc::new),
+            Err(_) => return Err(too_late()),
+        };
+        self.reads.keep(scope, asked, found.clone());
         found
     }
 
-    async fn read(&self, item: &ItemReference, here: &str) -> Result<Vec<Value>, String> {
+    async fn read(&mut self, item: &ItemReference, namespace: &str, scope: Scope) -> Result<Vec<Value>, String> {
         let served = self.kinds.referred(self.operator, &item.kind).await?;
         let kind = &item.kind.kind;
         let is_of_a_tenant = self.task.reach() == Reach::OfTenant;
@@ -204,12 +290,6 @@ impl<'a> Maker<'a> {
                 "cluster-scoped kind {kind} is not allowed in a tenant's replication"
             ));
         }
-        let own = self.task.name.namespace.as_deref().unwrap_or(here);
-        let namespace = if item.namespace.is_empty() {
-            own
-        } else {
-            &item.namespace
-        };
         if is_of_a_tenant && !self.target.readable.contains(namespace) {
             return Err(format!(
                 "cross-namespace selection is not allowed outside of the tenant: {namespace:?} is none of its namespaces"
@@ -227,35 +307,43 @@ impl<'a> Maker<'a> {
         let selector = selector
             .map_err(|error| format!("selector: {error}"))?
             .unwrap_or_default();
-        let found = if item.name.is_empty() {
-            let page = ListParams::default().limit(limits::SOURCES).labels(&in_words(item));
-            let list = api.list(&page).await.map_err(|error| words(&error))?;
-            if list.metadata.continue_.is_some_and(|token| !token.is_empty()) {
-                return Err(format!(
-                    "more than {} objects of kind {kind} are selected",
-                    limits::SOURCES
-                ));
-            }
-            list.items
-        } else {
-            if !is_object_name(&item.name) || (namespace.is_empty() && !served.is_cluster_scoped) {
-                return Err(format!("{:?} in namespace {namespace:?} names no object", item.name));
-            }
-            let found = api.get_opt(&item.name).await.map_err(|error| words(&error))?;
-            found.into_iter().collect()
+        // Lists leave these out.
+        let types = TypeMeta {
+            api_version: served.resource.api_version.clone(),
+            kind: served.resource.kind.clone(),
         };
-        let none = std::collections::BTreeMap::new();
-        let mut sources = Vec::with_capacity(found.len());
-        for mut source in found {
-            if !selector.matches(source.metadata.labels.as_ref().unwrap_or(&none)) {
-                continue;
+        let none = BTreeMap::new();
+        let (mut sources, mut seen, mut from) = (Vec::new(), 0, None::<String>);
+        loop {
+            let (page, more) = if item.name.is_empty() {
+                let mut params = ListParams::default().limit(PAGE).labels(&in_words(item));
+                params.continue_token = from.take();
+                let list = api.list(&params).await.map_err(|error| words(&error))?;
+                (list.items, list.metadata.continue_.filter(|token| !token.is_empty()))
+            } else {
+                if !is_object_name(&item.name) || (namespace.is_empty() && !served.is_cluster_scoped) {
+                    return Err(format!("{:?} in namespace {namespace:?} names no object", item.name));
+                }
+                let found = api.get_opt(&item.name).await.map_err(|error| words(&error))?;
+                (found.into_iter().collect(), None)
+            };
+            seen += page.len();
+            for mut source in page {
+                if !selector.matches(source.metadata.labels.as_ref().unwrap_or(&none)) {
+                    continue;
+                }
+                source.types = Some(types.clone());
+                let source = serde_json::to_value(source).map_err(|error| error.to_string())?;
+                sources.push(self.reads.charge(scope, source)?);
             }
-            // Lists leave these out.
-            source.types = Some(kube::core::TypeMeta {
-                api_version: served.resource.api_version.clone(),
-                kind: served.resource.kind.clone(),
-            });
-            sources.push(serde_json::to_value(source).map_err(|error| error.to_string())?);
+            let most = usize::try_from(limits::SOURCES).unwrap_or(usize::MAX);
+            if seen > most || (seen == most && more.is_some()) {
+                return Err(format!("more than {most} objects of kind {kind} are selected"));
+            }
+            match more {
+                Some(token) => from = Some(token),
+                None => break,
+            }
         }
         if sources.is_empty() && !item.optional {
             return Err(format!(
@@ -265,6 +353,26 @@ impl<'a> Maker<'a> {
         }
         Ok(sources)
     }
+}
+
+/// One block in one place, while its objects are made.
+struct Filling<'a> {
+    block: &'a Block,
+    round: &'a Round,
+    late: Instant,
+    problems: Vec<String>,
+}
+
+impl Filling<'_> {
+    fn note(&mut self, field: &str, problem: &str) {
+        let index = self.block.index;
+        self.problems
+            .push(format!("spec.resources[{index}].{field}: {problem}"));
+    }
+}
+
+fn too_late() -> String {
+    "making the objects takes too long; ask for less in one replication".to_owned()
 }
 
 /// The part of a selector that the API server answers; the rest is looked at here.

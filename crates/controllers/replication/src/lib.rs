@@ -17,20 +17,26 @@ mod error;
 mod impersonation;
 mod kinds;
 mod metrics;
+mod pauses;
+mod reads;
+mod slots;
 mod task;
 mod watches;
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use api::capsule::names;
-use api::capsule::v1beta2::{CapsuleConfiguration, GlobalTenantResource, ProcessedItem, Tenant, TenantResource};
+use api::capsule::v1beta2::{
+    CapsuleConfiguration, GlobalTenantResource, ProcessedItem, ProcessedItemStatus, Replication, Tenant, TenantResource,
+};
 use futures::FutureExt;
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::core::ApiResource;
 use kube::{Client, ResourceExt};
@@ -39,25 +45,28 @@ use runtime::{Action, Controller, Queue, Shared, Shutdown};
 use serde_json::{Value, json};
 use tenancy::replication::identity::ReplicationName;
 use tenancy::replication::object::Placed;
-use tenancy::replication::plan::{self, ItemKey, Wanted};
+use tenancy::replication::plan::{self, ItemKey, Removal, Wanted};
 use tenancy::replication::{resync, status};
 
-use apply::Writer;
+use apply::{Fault, Writer};
 use desired::Maker;
 use kinds::Kinds;
+use pauses::Pauses;
+use slots::{Party, Slots};
 use task::{Known, Surroundings, Target, Task};
 
 pub use error::Error;
 
-/// Replications at a time, and objects of one at a time.
-const CONCURRENCY: usize = 4;
+/// Objects of one replication at a time.
 const OBJECTS_AT_A_TIME: usize = 8;
 /// After a failure that may pass by itself.
 const SOON: Duration = Duration::from_secs(2);
 /// Items whose message is in the status; of a thousand failures one is like the other.
 const MESSAGES: usize = 200;
-/// Of all time, what the making of one replication's objects may take: one part in so many.
-const SHARE: u32 = 20;
+/// When a replication asks again for a worker, if its tenant has all that it may have.
+const TURN: Duration = Duration::from_secs(1);
+/// How often giving an object up may be refused before a replication that is being deleted goes without.
+const REFUSALS: u32 = 3;
 
 /// What the controller works with. The watches are shared with whoever else needs them.
 #[derive(Clone)]
@@ -93,7 +102,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
     }));
     let queue = Queue::<ReplicationName>::new();
     watches::follow(&context, &queue);
-    let runner = Controller::new("replications", &context.metrics).concurrency(CONCURRENCY);
+    let runner = Controller::new("replications", &context.metrics).concurrency(slots::OF_TENANTS + slots::GLOBAL);
     let shutdown = context.shutdown.clone();
     let replications = Arc::new(Replications {
         surroundings: Surroundings {
@@ -103,6 +112,9 @@ pub async fn run(context: Context) -> Result<(), Error> {
         context,
         kinds: Kinds::default(),
         checked: Mutex::default(),
+        pauses: Pauses::default(),
+        refused: Mutex::default(),
+        slots: Slots::default(),
     });
     let reconcile = move |name: ReplicationName| {
         let replications = replications.clone();
@@ -120,6 +132,10 @@ struct Replications {
     surroundings: Surroundings,
     kinds: Kinds,
     checked: Mutex<HashMap<ReplicationName, Checked>>,
+    pauses: Pauses,
+    /// How often a replication that is being deleted was refused to give something up.
+    refused: Mutex<HashMap<ReplicationName, u32>>,
+    slots: Slots,
 }
 
 /// What came of one pass.
@@ -134,10 +150,66 @@ struct Outcome {
     is_finalized: bool,
 }
 
+impl Outcome {
+    /// An item that could not be given up.
+    fn keep(&mut self, item: ProcessedItem, fault: Fault) {
+        self.failed_prunes += 1;
+        self.is_transient |= fault.is_transient;
+        self.problems.push(fault.words);
+        self.items.push(item);
+    }
+}
+
 impl Replications {
+    /// When it is its turn.
     async fn reconcile(&self, name: &ReplicationName) -> Result<Action, Error> {
+        let left = self.pauses.left(name, Instant::now());
+        if let Some(left) = left.filter(|_| self.is_there(name)) {
+            return Ok(Action::RequeueAfter(left));
+        }
+        let Some(_slot) = self.slots.take(self.party(name)) else {
+            return Ok(Action::RequeueAfter(TURN));
+        };
+        let started = Instant::now();
+        let answer = self.carry_through(name).await;
+        if self.is_there(name) {
+            self.pauses.begin(name, Instant::now(), started.elapsed());
+        } else {
+            self.pauses.forget(name);
+        }
+        answer
+    }
+
+    /// Whether it is neither gone nor being deleted, by what the watches know.
+    fn is_there(&self, name: &ReplicationName) -> bool {
+        let deleted = match &name.namespace {
+            Some(namespace) => self
+                .context
+                .tenant_resources
+                .get(Some(namespace), &name.name)
+                .map(|it| it.metadata.deletion_timestamp.is_some()),
+            None => self
+                .context
+                .global_tenant_resources
+                .get(None, &name.name)
+                .map(|it| it.metadata.deletion_timestamp.is_some()),
+        };
+        deleted == Some(false)
+    }
+
+    fn party(&self, name: &ReplicationName) -> Party {
+        let Some(namespace) = &name.namespace else {
+            return Party::Administrators;
+        };
+        let own = self.context.namespaces.get(None, namespace);
+        let tenant = own.and_then(|own| self.surroundings.tenant_of(&own));
+        Party::Tenant(tenant.map_or_else(String::new, |tenant| tenant.name_any()))
+    }
+
+    async fn carry_through(&self, name: &ReplicationName) -> Result<Action, Error> {
         let Some(task) = self.read(name).await? else {
-            self.checked().remove(name);
+            locked(&self.checked).remove(name);
+            locked(&self.refused).remove(name);
             return Ok(Action::AwaitChange);
         };
         if task.replication.cordoned && !task.is_deleted() {
@@ -182,12 +254,12 @@ impl Replications {
         }
         let period = resync::parse(&task.replication.resync_period).unwrap_or(Duration::from_secs(60));
         let jitter = u8::try_from(Timestamp::now().subsec_nanosecond().rem_euclid(256)).unwrap_or(0);
-        let resync = resync::delay(period, jitter).max(started.elapsed() * SHARE);
-        Ok(Action::RequeueAfter(if is_transient {
-            SOON.max(started.elapsed() * SHARE)
+        let next = if is_transient {
+            SOON
         } else {
-            resync
-        }))
+            resync::delay(period, jitter)
+        };
+        Ok(Action::RequeueAfter(next.max(pauses::after(started.elapsed()))))
     }
 
     async fn read(&self, name: &ReplicationName) -> Result<Option<Task>, Error> {
@@ -257,6 +329,8 @@ impl Replications {
         let mut outcome = Outcome::default();
         let acting = match impersonation::acting_as(&self.context.client, &task.identity) {
             Ok(acting) => acting,
+            // Nobody has such a name, so nothing was ever written.
+            Err(_) if task.is_deleted() => return Ok(outcome),
             Err(problem) => {
                 outcome.items.clone_from(&task.known.items);
                 outcome.problems.push(problem);
@@ -270,7 +344,7 @@ impl Replications {
                 .make()
                 .await
         };
-        outcome.problems.clone_from(&wanted.problems);
+        outcome.problems = wanted.problems().to_vec();
         if !wanted.items().is_empty() && !task.has_finalizer(names::FINALIZER) {
             let mut finalizers = task.metadata.finalizers.clone().unwrap_or_default();
             finalizers.push(names::FINALIZER.to_owned());
@@ -302,17 +376,48 @@ impl Replications {
         outcome.items.extend(kept);
         let changed = task.known.account != task.identity.reference();
         self.apply(task, &writer, &wanted, &mut outcome).await;
-        for removal in &removals {
-            if let Some((item, fault)) = writer.give_up(removal).await {
-                outcome.failed_prunes += 1;
-                outcome.is_transient |= fault.is_transient;
-                outcome.problems.push(fault.words);
-                outcome.items.push(item);
-            }
-        }
+        self.give_up(task, &writer, &removals, &mut outcome).await;
         // A refusal after a change of the account may only mean that admission has not heard of it yet.
         outcome.is_transient |= changed && outcome.failed_applies + outcome.failed_prunes > 0;
         Ok(outcome)
+    }
+
+    /// Gives objects up. What may not be given up keeps nobody's namespace from going: a replication that is being deleted lets
+    /// go of it after a few refusals.
+    async fn give_up(&self, task: &Task, writer: &Writer<'_>, removals: &[Removal], outcome: &mut Outcome) {
+        let mut refused = Vec::new();
+        for removal in removals {
+            let Some((item, fault)) = writer.give_up(removal).await else {
+                continue;
+            };
+            if fault.is_refusal && task.is_deleted() {
+                refused.push((item, fault));
+            } else {
+                outcome.keep(item, fault);
+            }
+        }
+        let Some((_, first)) = refused.first() else { return };
+        let tries = {
+            let mut known = locked(&self.refused);
+            let tries = known.entry(task.name.clone()).or_default();
+            *tries += 1;
+            *tries
+        };
+        if tries >= REFUSALS {
+            let (kind, name) = (task.kind_name(), task.name.to_string());
+            tracing::warn!(
+                kind,
+                name,
+                objects = refused.len(),
+                error = first.words,
+                "left objects behind that could not be given up"
+            );
+            return;
+        }
+        for (item, fault) in refused {
+            outcome.keep(item, fault);
+        }
+        outcome.is_transient = true;
     }
 
     /// Objects at a time, the origins of one object one after the other.
@@ -329,7 +434,7 @@ impl Replications {
         }
         let known: HashMap<ItemKey, &ProcessedItem> =
             task.known.items.iter().map(|item| (ItemKey::of(item), item)).collect();
-        let before = self.checked().remove(&task.name).unwrap_or_default();
+        let before = locked(&self.checked).remove(&task.name).unwrap_or_default();
         let period = resync::parse(&task.replication.resync_period).unwrap_or_default();
         let is_forced = task.is_requested() || task.known.generation != task.metadata.generation;
         let (before, known) = (&before, &known);
@@ -370,7 +475,7 @@ impl Replications {
             }
             outcome.items.push(item);
         }
-        self.checked().insert(task.name.clone(), checked);
+        locked(&self.checked).insert(task.name.clone(), checked);
     }
 
     /// Finalizers as they should be now, and the request to look at it taken off.
@@ -457,10 +562,10 @@ impl Replications {
             None => Api::all_with(client, &ApiResource::erase::<GlobalTenantResource>(&())),
         }
     }
+}
 
-    fn checked(&self) -> std::sync::MutexGuard<'_, HashMap<ReplicationName, Checked>> {
-        self.checked.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The status after a pass.
@@ -499,12 +604,87 @@ fn hash(task: &Task, placed: &Placed) -> u64 {
     hasher.finish()
 }
 
-/// Drops from a TenantResource what no controller or rule reads.
+/// Drops from a TenantResource what no controller or rule reads in the watch; this controller reads what it carries out anew.
 pub fn trim_tenant_resource(object: &mut TenantResource) {
-    object.annotations_mut().remove(names::LAST_APPLIED);
+    trim(&mut object.metadata, &mut object.spec.replication);
+    if let Some(status) = &mut object.status {
+        keep_made(&mut status.processed_items);
+    }
 }
 
-/// Drops from a GlobalTenantResource what no controller or rule reads.
+/// Drops from a GlobalTenantResource what no controller or rule reads in the watch.
 pub fn trim_global_tenant_resource(object: &mut GlobalTenantResource) {
-    object.annotations_mut().remove(names::LAST_APPLIED);
+    trim(&mut object.metadata, &mut object.spec.replication);
+    object.spec.tenant_selector = None;
+    if let Some(status) = &mut object.status {
+        status.selected_tenants = Vec::new();
+        keep_made(&mut status.processed_items);
+    }
+}
+
+fn trim(metadata: &mut ObjectMeta, replication: &mut Replication) {
+    metadata.labels = None;
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.retain(|key, _| key == names::RECONCILE_ANNOTATION);
+    }
+    replication.resources = Vec::new();
+}
+
+/// What admission guards: objects that were made, by group, kind, namespace and name.
+fn keep_made(items: &mut Vec<ProcessedItem>) {
+    items.retain(|item| item.status.as_ref().is_some_and(|status| status.created));
+    for item in items.iter_mut() {
+        item.version = String::new();
+        item.tenant = String::new();
+        item.origin = String::new();
+        item.status = Some(ProcessedItemStatus {
+            created: true,
+            ..ProcessedItemStatus::default()
+        });
+    }
+    items.shrink_to_fit();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watched_replication_keeps_what_triggers_and_what_admission_guards() {
+        let item = |name: &str, created: bool| {
+            json!({"group": "apps", "version": "v1", "kind": "Deployment", "namespace": "oil-a", "tenant": "oil", "name": name,
+                "origin": "replica", "status": {"type": "Ready", "status": "True", "created": created, "message": "m"}})
+        };
+        let mut object: TenantResource = serde_json::from_value(json!({
+            "metadata": {"name": "r", "namespace": "oil-a", "generation": 3, "labels": {"a": "b"}, "finalizers": ["f"],
+                "annotations": {"note": "n", names::RECONCILE_ANNOTATION: "now"}},
+            "spec": {"resyncPeriod": "60s", "dependsOn": [{"name": "first"}], "resources": [{"rawItems": [{"kind": "X"}]}]},
+            "status": {"size": 2, "observedGeneration": 3, "conditions": [], "processedItems": [item("made", true), item("found", false)],
+                "serviceAccount": {"name": "r", "namespace": "oil-a"}}}))
+        .unwrap();
+        trim_tenant_resource(&mut object);
+        let kept = serde_json::to_value(&object).unwrap();
+        assert_eq!(
+            kept["metadata"]["annotations"],
+            json!({names::RECONCILE_ANNOTATION: "now"})
+        );
+        assert_eq!(kept["metadata"]["generation"], 3);
+        assert_eq!(kept["metadata"]["finalizers"], json!(["f"]));
+        assert_eq!(kept["spec"]["resources"], json!([]));
+        assert_eq!(kept["spec"]["dependsOn"], json!([{"name": "first"}]));
+        assert_eq!(kept["status"]["serviceAccount"]["name"], "r");
+        let items = object.status.unwrap().processed_items;
+        assert_eq!(items.len(), 1);
+        let (item, status) = (&items[0], items[0].status.as_ref().unwrap());
+        assert_eq!(
+            (
+                item.group.as_str(),
+                item.kind.as_str(),
+                item.namespace.as_str(),
+                item.name.as_str()
+            ),
+            ("apps", "Deployment", "oil-a", "made")
+        );
+        assert!(status.created && status.message.is_empty() && item.origin.is_empty());
+    }
 }

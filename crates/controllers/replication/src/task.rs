@@ -15,6 +15,8 @@ use runtime::Shared;
 use tenancy::linkage;
 use tenancy::replication::identity::{Identity, ReplicationName};
 use tenancy::replication::object::Reach;
+use tenancy::replication::plan::Part;
+use tenancy::replication::produce::Place;
 use tenancy::selector::Selector;
 
 /// A replication as it was read.
@@ -136,6 +138,26 @@ impl Task {
 pub(crate) struct Round {
     pub(crate) tenant: Option<Arc<Tenant>>,
     pub(crate) namespace: Option<Arc<Namespace>>,
+}
+
+impl Round {
+    pub(crate) fn place(&self) -> Place<'_> {
+        Place {
+            tenant: self.tenant.as_deref(),
+            namespace: self.namespace.as_deref(),
+        }
+    }
+
+    /// What of the replication is made here.
+    pub(crate) fn part(&self) -> Part {
+        let (place, namespaces) = (self.place(), self.namespace.is_some());
+        let tags = place.tags();
+        if namespaces {
+            Part::Namespace(tags.tenant.to_owned(), tags.namespace.to_owned())
+        } else {
+            Part::Tenant(tags.tenant.to_owned())
+        }
+    }
 }
 
 /// Where a replication goes.

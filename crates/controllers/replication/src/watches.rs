@@ -52,11 +52,11 @@ fn of_tenants(context: &Context, queue: &Queue<ReplicationName>) {
         let status = object.status.clone().unwrap_or_default();
         let now = heeded(&object.metadata, &status.conditions, status.observed_generation);
         let woken = woken(&mut seen, change, name(own.clone()), now);
-        let dependents = store.state().into_iter().filter(|other| {
-            other.namespace() == namespace && other.spec.replication.depends_on.iter().any(|it| it.name == own)
-        });
         let mut names = Vec::new();
         if woken.dependents {
+            let dependents = store.state().into_iter().filter(|other| {
+                other.namespace() == namespace && other.spec.replication.depends_on.iter().any(|it| it.name == own)
+            });
             names.extend(dependents.map(|other| name(other.name_any())));
         }
         if woken.itself {
@@ -75,12 +75,12 @@ fn global(context: &Context, queue: &Queue<ReplicationName>) {
         let status = object.status.clone().unwrap_or_default();
         let now = heeded(&object.metadata, &status.conditions, status.observed_generation);
         let woken = woken(&mut seen, change, name(own.clone()), now);
-        let dependents = store
-            .state()
-            .into_iter()
-            .filter(|other| other.spec.replication.depends_on.iter().any(|it| it.name == own));
         let mut names = Vec::new();
         if woken.dependents {
+            let dependents = store
+                .state()
+                .into_iter()
+                .filter(|other| other.spec.replication.depends_on.iter().any(|it| it.name == own));
             names.extend(dependents.map(|other| name(other.name_any())));
         }
         if woken.itself {

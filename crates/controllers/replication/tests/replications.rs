@@ -55,8 +55,18 @@ fn context(client: Client) -> replication_controller::Context {
         tenants: Shared::start(Api::all(client.clone()), config(), |_| {}, &shutdown),
         namespaces: Shared::start(Api::all(client.clone()), config(), |_| {}, &shutdown),
         configurations: Shared::start(Api::all(client.clone()), config(), |_| {}, &shutdown),
-        tenant_resources: Shared::start(Api::all(client.clone()), config(), |_| {}, &shutdown),
-        global_tenant_resources: Shared::start(Api::all(client.clone()), config(), |_| {}, &shutdown),
+        tenant_resources: Shared::start(
+            Api::all(client.clone()),
+            config(),
+            replication_controller::trim_tenant_resource,
+            &shutdown,
+        ),
+        global_tenant_resources: Shared::start(
+            Api::all(client.clone()),
+            config(),
+            replication_controller::trim_global_tenant_resource,
+            &shutdown,
+        ),
         metrics: runtime::controller::Metrics::register(&registry),
         registry,
         shutdown,
@@ -668,4 +678,118 @@ async fn a_global_replication_fills_namespaces_tenants_or_the_cluster_once() {
         found.is_none().then_some(()).ok_or(format!("{found:?}"))
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_label_alone_makes_nothing_a_replications_own() {
+    let stage = Stage::new(&["a"]).await;
+    stage
+        .map("a", "marked", json!({"projectcapsule.dev/created-by": "replications"}))
+        .await;
+    let spec = |adopt: bool| json!({"settings": {"adopt": adopt}, "resources": [{"rawItems": [raw("marked")]}]});
+    stage.replicate("takes", spec(false)).await;
+    stage.judged("takes", "False", "exists and cannot be adopted").await;
+    // What is adopted is not deleted afterwards, whatever its label says.
+    stage.replicate("takes", spec(true)).await;
+    stage.judged("takes", "True", "").await;
+    stage
+        .replications()
+        .delete("takes", &DeleteParams::default())
+        .await
+        .unwrap();
+    eventually("the replication is gone", || async {
+        let found = stage.replications().get_opt("takes").await.unwrap();
+        found.is_none().then_some(()).ok_or(format!("{found:?}"))
+    })
+    .await;
+    let left = stage.present("a", "marked").await;
+    assert_eq!(left.data.unwrap().keys().collect::<Vec<_>>(), ["from"]);
+}
+
+#[tokio::test]
+async fn a_replication_that_may_no_longer_delete_goes_all_the_same() {
+    let stage = Stage::new(&["a"]).await;
+    stage
+        .replicate("strays", json!({"resources": [{"rawItems": [raw("stray")]}]}))
+        .await;
+    stage.judged("strays", "True", "").await;
+    Api::<RoleBinding>::namespaced(stage.client.clone(), &stage.name("a"))
+        .delete("replicator", &DeleteParams::default())
+        .await
+        .unwrap();
+    stage
+        .replications()
+        .delete("strays", &DeleteParams::default())
+        .await
+        .unwrap();
+    eventually("the replication is gone", || async {
+        let found = stage.replications().get_opt("strays").await.unwrap();
+        found.is_none().then_some(()).ok_or(format!("{found:?}"))
+    })
+    .await;
+    stage.present("a", "stray").await;
+}
+
+#[tokio::test]
+async fn what_one_replication_reads_is_bounded() {
+    let stage = Stage::new(&["a", "b"]).await;
+    for number in 0..20 {
+        let object = json!({"metadata": {"name": format!("large-{number}"), "labels": {"copy": "yes"}},
+            "data": {"text": "x".repeat(900 * 1024)}});
+        stage
+            .maps("a")
+            .create(&PostParams::default(), &serde_json::from_value(object).unwrap())
+            .await
+            .unwrap();
+    }
+    let items = json!([{"kind": "ConfigMap", "selector": {"matchLabels": {"copy": "yes"}}}]);
+    stage
+        .replicate("reads", json!({"resources": [{"namespacedItems": items}]}))
+        .await;
+    stage
+        .judged("reads", "False", "what the replication reads takes more than")
+        .await;
+    stage
+        .replicate("lists", json!({"resources": [{"rawItems": vec![raw("x"); 501]}]}))
+        .await;
+    stage.judged("lists", "False", "rawItems has 501 entries").await;
+}
+
+#[tokio::test]
+async fn a_tenant_that_fails_stops_no_other() {
+    let (good, bad) = (Stage::new(&["a"]).await, Stage::new(&["a"]).await);
+    let group = unique("group");
+    for (stage, kind) in [(&good, "good"), (&bad, "bad")] {
+        let labels = json!({"metadata": {"labels": {"group": group, "kind": kind}}});
+        Api::<Tenant>::all(stage.client.clone())
+            .patch(&stage.tenant.name_any(), &PatchParams::default(), &Patch::Merge(labels))
+            .await
+            .unwrap();
+    }
+    let spec = |items: Value, template: &str| {
+        json!({"resyncPeriod": "5s", "scope": "Namespace", "tenantSelector": {"matchLabels": {"group": group}},
+            "resources": [{"rawItems": items, "generators": [{"template": template}]}]})
+    };
+    global(&good.client, &group, spec(json!([raw("first"), raw("second")]), "")).await;
+    for stage in [&good, &bad] {
+        stage.present("a", "second").await;
+    }
+    let failing = "{{ if eq .tenant.metadata.labels.kind \"bad\" }}{{ fail \"no\" }}{{ end }}";
+    global(&good.client, &group, spec(json!([raw("first"), raw("third")]), failing)).await;
+    for stage in [&good, &bad] {
+        stage.present("a", "third").await;
+    }
+    good.absent("a", "second").await;
+    bad.present("a", "second").await;
+    let all = Api::<GlobalTenantResource>::all(good.client.clone());
+    eventually("it says what failed", || async {
+        let status = all.get(&group).await.unwrap().status.unwrap_or_default();
+        let is_so = status
+            .conditions
+            .iter()
+            .any(|it| it.type_ == "Ready" && it.message.contains("generators[0]"));
+        is_so.then_some(()).ok_or(format!("{status:?}"))
+    })
+    .await;
+    all.delete(&group, &DeleteParams::default()).await.unwrap();
 }

@@ -7,13 +7,14 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use data_encoding::BASE32;
 
 use super::Type::{Any, Text};
+use super::yaml::from_yaml;
 use super::{Answer, Arguments, Context, Function, fixed};
 use crate::Numbers;
 use crate::error::Failure;
 use crate::go::json::{self, Style};
 use crate::go::layout;
 use crate::limits::Budget;
-use crate::value::{ENTRY_BYTES, Elements, Entries, ITEM_BYTES, Value};
+use crate::value::{ENTRY_BYTES, Elements, ITEM_BYTES, Value};
 
 const PLAIN: Style = Style {
     is_pretty: false,
@@ -128,71 +129,6 @@ fn from_json(context: &Context<'_>, arguments: Arguments<'_>) -> Answer {
     context.budget.allocate(text.len().saturating_mul(ITEM_BYTES / 2))?;
     let json: serde_json::Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
     Value::from_json(&json, Numbers::Floats, context.budget, 0)
-}
-
-fn from_yaml(context: &Context<'_>, arguments: Arguments<'_>) -> Answer {
-    let text = arguments.text(0)?;
-    context.budget.allocate(text.len().saturating_mul(ITEM_BYTES / 2))?;
-    check_brackets(text)?;
-    let yaml: serde_norway::Value = serde_norway::from_str(text).map_err(|error| error.to_string())?;
-    yaml_value(&yaml, context.budget, 0)
-}
-
-/// The YAML scanner takes time with the square of how many brackets are open, before its own limit of nesting counts.
-fn check_brackets(text: &str) -> Result<(), Failure> {
-    const MOST: usize = 1_000;
-    let mut open = 0_usize;
-    for byte in text.bytes() {
-        match byte {
-            b'[' | b'{' => open += 1,
-            b']' | b'}' => open = open.saturating_sub(1),
-            _ => {}
-        }
-        if open > MOST {
-            return Err(Failure::limit(format!(
-                "the YAML has more than {MOST} brackets open at once"
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// As JSON that says the same: keys are strings and numbers are floats.
-fn yaml_value(yaml: &serde_norway::Value, budget: &Budget, depth: usize) -> Answer {
-    budget.check_depth(depth)?;
-    budget.work(1)?;
-    Ok(match yaml {
-        serde_norway::Value::Null => Value::Nil,
-        serde_norway::Value::Bool(bool) => Value::Bool(*bool),
-        serde_norway::Value::Number(number) => Value::Float(number.as_f64().ok_or("a number is out of range")?),
-        serde_norway::Value::String(text) => {
-            budget.allocate(text.len())?;
-            Value::text(text)
-        }
-        serde_norway::Value::Sequence(items) => {
-            budget.allocate(items.len() * ITEM_BYTES)?;
-            let items = items.iter().map(|item| yaml_value(item, budget, depth + 1));
-            Value::list(items.collect::<Result<_, _>>()?)
-        }
-        serde_norway::Value::Mapping(mapping) => {
-            budget.allocate(mapping.len() * ENTRY_BYTES)?;
-            let mut entries = Entries::new();
-            for (key, value) in mapping {
-                entries.insert(yaml_key(key)?, yaml_value(value, budget, depth + 1)?);
-            }
-            Value::map(entries)
-        }
-        serde_norway::Value::Tagged(tagged) => return Err(format!("the tag {} means nothing here", tagged.tag).into()),
-    })
-}
-
-fn yaml_key(key: &serde_norway::Value) -> Result<Arc<str>, Failure> {
-    Ok(match key {
-        serde_norway::Value::String(text) => Arc::from(text.as_str()),
-        serde_norway::Value::Bool(bool) => Arc::from(bool.to_string()),
-        serde_norway::Value::Number(number) => Arc::from(number.to_string()),
-        _ => return Err("a key is a string, a number or a boolean".into()),
-    })
 }
 
 /// The same value for the libraries that write it. Whole floats are written without a point, as Go's JSON writes them.

@@ -9,36 +9,25 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// Values of all documents of one text: fields, items, scalars.
+/// Values of all documents that share a budget: fields, items, scalars.
 const VALUES: usize = 100_000;
 /// Bytes of all texts in them.
 const BYTES: usize = 4 * 1024 * 1024;
+/// Characters of structure in one text: the parser reads a whole document before it hands out a value, and keeps up to two events
+/// for each of them.
+const STRUCTURE: usize = 100_000;
 /// Brackets open at once. The scanner takes time with the square of them.
 const BRACKETS: usize = 200;
 
-/// The objects in a text of YAML documents. Documents that are no object, or say neither `apiVersion` nor `kind`, are not counted.
+/// The objects in a text of YAML documents, as long as the budget lasts. Documents that are no object, or say neither `apiVersion` nor `kind`, are not counted.
 ///
 /// # Errors
 /// What is wrong with the text.
-pub fn read(text: &str) -> Result<Vec<Map<String, Value>>, String> {
-    let mut open = 0_usize;
-    for byte in text.bytes() {
-        match byte {
-            b'[' | b'{' => open += 1,
-            b']' | b'}' => open = open.saturating_sub(1),
-            _ => {}
-        }
-        if open > BRACKETS {
-            return Err(format!("the YAML has more than {BRACKETS} brackets open at once"));
-        }
-    }
-    let budget = Budget {
-        values: Cell::new(VALUES),
-        bytes: Cell::new(BYTES),
-    };
+pub fn read(text: &str, budget: &Budget) -> Result<Vec<Map<String, Value>>, String> {
+    check(text)?;
     let mut found = Vec::new();
     for (index, document) in serde_norway::Deserializer::from_str(text).enumerate() {
-        let value = Bounded(&budget)
+        let value = Bounded(budget)
             .deserialize(document)
             .map_err(|error| format!("document {index} is no YAML: {error}"))?;
         match value {
@@ -51,9 +40,42 @@ pub fn read(text: &str) -> Result<Vec<Map<String, Value>>, String> {
     Ok(found)
 }
 
-struct Budget {
+fn check(text: &str) -> Result<(), String> {
+    let (mut open, mut structure) = (0_usize, 0_usize);
+    let mut bytes = text.bytes().peekable();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'[' | b'{' => open += 1,
+            b']' | b'}' => open = open.saturating_sub(1),
+            b',' | b':' | b'?' => {}
+            b'-' if bytes.peek().is_none_or(|next| !next.is_ascii_graphic()) => {}
+            _ => continue,
+        }
+        structure += 1;
+        if open > BRACKETS {
+            return Err(format!("the YAML has more than {BRACKETS} brackets open at once"));
+        }
+        if structure > STRUCTURE {
+            return Err(format!("the YAML has more than {STRUCTURE} fields and items"));
+        }
+    }
+    Ok(())
+}
+
+/// What is left for documents that are read for one purpose.
+#[derive(Debug)]
+pub struct Budget {
     values: Cell<usize>,
     bytes: Cell<usize>,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            values: Cell::new(VALUES),
+            bytes: Cell::new(BYTES),
+        }
+    }
 }
 
 impl Budget {
@@ -186,6 +208,30 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn read(text: &str) -> Result<Vec<Map<String, Value>>, String> {
+        super::read(text, &Budget::default())
+    }
+
+    #[test]
+    fn documents_share_a_budget() {
+        let (text, budget) = (format!("a: [{}]\n", "x, ".repeat(40_000)), Budget::default());
+        let answers: Vec<bool> = (0..3).map(|_| super::read(&text, &budget).is_ok()).collect();
+        assert_eq!(answers, [true, true, false]);
+    }
+
+    #[test]
+    fn what_the_parser_would_hold_is_bounded() {
+        for text in [
+            "-\n".repeat(150_000),
+            format!("[{}]", ",".repeat(150_000)),
+            "[],".repeat(60_000),
+        ] {
+            assert!(read(&text).unwrap_err().contains("fields and items"));
+        }
+        let long = format!("kind: X\ntext: {}\n", "a-b ".repeat(150_000));
+        assert_eq!(read(&long).unwrap().len(), 1);
+    }
 
     #[test]
     fn documents_that_are_no_objects_are_not_counted() {

@@ -26,7 +26,7 @@ struct Known {
 }
 
 impl Made {
-    /// A replication as its status is now.
+    /// A replication as its status is now. A tenant's writes as ServiceAccounts of its own namespace, whatever a status says.
     pub fn put(&self, name: &ReplicationName, account: Option<&ServiceAccountReference>, items: &[ProcessedItem]) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         known.remove(name);
@@ -48,6 +48,11 @@ impl Made {
         for object in &made {
             known.makers.entry(object.clone()).or_default().insert(name.clone());
         }
+        let account = account.filter(|it| {
+            name.namespace
+                .as_ref()
+                .is_none_or(|namespace| *namespace == it.namespace)
+        });
         let user = account.map(|it| format!("system:serviceaccount:{}:{}", it.namespace, it.name));
         known.of.insert(name.clone(), (user, made));
     }
@@ -57,11 +62,20 @@ impl Made {
         self.known.write().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
-    /// Whether the user may change or delete the object.
+    /// Whether the user may change or delete the object. `are_of_one_tenant` says so of two namespaces: a tenant's replication
+    /// makes nothing elsewhere, whatever its status says. What an administrator's replication makes, no tenant's does.
     ///
     /// # Errors
     /// If a replication made it, and the user is not who writes for one that did.
-    pub fn decide(&self, user: &User<'_>, group: &str, kind: &str, namespace: &str, name: &str) -> Result<(), Denial> {
+    pub fn decide(
+        &self,
+        user: &User<'_>,
+        group: &str,
+        kind: &str,
+        namespace: &str,
+        name: &str,
+        are_of_one_tenant: impl Fn(&str, &str) -> bool,
+    ) -> Result<(), Denial> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let object = (group.to_owned(), kind.to_owned(), namespace.to_owned(), name.to_owned());
         let Some(makers) = known.makers.get(&object) else {
@@ -71,10 +85,18 @@ impl Made {
             let account = known.of.get(maker).and_then(|(account, _)| account.as_deref());
             account == Some(user.name)
         };
-        if makers.iter().any(writes) {
+        let is_global = makers.iter().any(|maker| maker.namespace.is_none());
+        let counts = |maker: &&ReplicationName| match &maker.namespace {
+            None => true,
+            Some(own) => !is_global && are_of_one_tenant(own, namespace),
+        };
+        let mut makers = makers.iter().filter(counts).peekable();
+        let Some(maker) = makers.peek().copied() else {
+            return Ok(());
+        };
+        if makers.any(writes) {
             return Ok(());
         }
-        let Some(maker) = makers.first() else { return Ok(()) };
         let by = match &maker.namespace {
             None => format!("a global capsule replication {}", maker.name),
             Some(namespace) => format!("a tenant capsule replication {}/{namespace}", maker.name),
@@ -133,7 +155,8 @@ mod tests {
                 groups: Some(vec!["system:masters".to_owned()]),
                 ..UserInfo::default()
             };
-            made.decide(&User::of(&info), "", "Secret", "oil-a", object)
+            let same = |one: &str, other: &str| one == other;
+            made.decide(&User::of(&info), "", "Secret", "oil-a", object, same)
         };
         assert!(asked("system:serviceaccount:oil-a:r", "s").is_ok());
         let denial = asked("kubernetes-admin", "s").unwrap_err();
@@ -147,5 +170,51 @@ mod tests {
         assert!(asked("kubernetes-admin", "other").is_ok());
         made.put(&name, Some(&account), &[]);
         assert!(asked("kubernetes-admin", "s").is_ok());
+    }
+
+    #[test]
+    fn what_a_tenants_status_says_counts_in_its_tenant_alone() {
+        let made = Made::default();
+        let replication = |namespace: Option<&str>| ReplicationName {
+            namespace: namespace.map(str::to_owned),
+            name: "r".to_owned(),
+        };
+        let account = |namespace: &str, name: &str| ServiceAccountReference {
+            name: name.to_owned(),
+            namespace: namespace.to_owned(),
+        };
+        let asked = |user: &str| {
+            let info = UserInfo {
+                username: Some(format!("system:serviceaccount:{user}")),
+                ..UserInfo::default()
+            };
+            let tenant = |namespace: &str| namespace.split('-').next().map(str::to_owned);
+            made.decide(&User::of(&info), "", "Secret", "oil-a", "s", |one, other| {
+                tenant(one) == tenant(other)
+            })
+        };
+        // Another tenant's status neither locks nor opens anything here.
+        made.put(
+            &replication(Some("gas-a")),
+            Some(&account("gas-a", "g")),
+            &[item("s", true)],
+        );
+        assert!(asked("oil-a:anybody").is_ok());
+        // An account of another namespace is none.
+        made.put(
+            &replication(Some("oil-b")),
+            Some(&account("oil-a", "o")),
+            &[item("s", true)],
+        );
+        assert!(asked("oil-a:o").is_err());
+        made.put(
+            &replication(Some("oil-b")),
+            Some(&account("oil-b", "o")),
+            &[item("s", true)],
+        );
+        assert!(asked("oil-b:o").is_ok() && asked("gas-a:g").is_err());
+        // An administrator's replication is above theirs.
+        made.put(&replication(None), Some(&account("system", "p")), &[item("s", true)]);
+        assert!(asked("oil-b:o").is_err() && asked("system:p").is_ok());
     }
 }

@@ -158,6 +158,18 @@ pub fn with_metadata(mut object: Value, metadata: &Metadata) -> Value {
     object
 }
 
+/// What a value takes in memory, roughly, in bytes: its texts, and something for each value.
+pub fn weight(value: &Value) -> usize {
+    const VALUE: usize = 64;
+    VALUE
+        + match value {
+            Value::String(text) => text.len(),
+            Value::Array(items) => items.iter().map(weight).sum(),
+            Value::Object(fields) => fields.iter().map(|(key, value)| key.len() + weight(value)).sum(),
+            _ => 0,
+        }
+}
+
 /// Where objects of a replication may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
@@ -365,6 +377,11 @@ mod tests {
             "a"
         );
         assert!(place(secret(Value::Null), false, Reach::Declared, "").is_err());
+    }
+
+    #[test]
+    fn small_values_weigh_too() {
+        assert_eq!(weight(&json!([1, "ab", {"c": null}])), 5 * 64 + 3);
     }
 
     #[test]

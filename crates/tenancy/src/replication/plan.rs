@@ -69,22 +69,78 @@ impl std::fmt::Display for ItemKey {
     }
 }
 
+/// What could not be made in full. What is there already stays as it is: it may be what is missing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// The replication.
+    All,
+    /// What it makes for a tenant.
+    Tenant(String),
+    /// What it makes for a tenant in a namespace.
+    Namespace(String, String),
+}
+
+/// A limit that is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// By what one tenant gets; others may go on.
+    Tenant(String),
+    /// By the whole replication.
+    All(String),
+}
+
+/// Problems that are kept in words.
+const PROBLEMS: usize = 200;
+
 /// All objects that are wanted. Of several of one origin the last counts: written one after the other under one field manager,
 /// each replaces the one before.
 #[derive(Debug, Default)]
 pub struct Wanted {
     items: BTreeMap<ItemKey, Placed>,
     bytes: usize,
-    /// What could not be made, for people. While there is something nothing is removed: it may be what is missing.
-    pub problems: Vec<String>,
+    /// Whether several tenants get something, so that each has limits of its own.
+    is_shared: bool,
+    /// Objects and bytes by tenant.
+    tenants: BTreeMap<String, (usize, usize)>,
+    problems: Vec<String>,
+    unsure: BTreeSet<Part>,
 }
 
 impl Wanted {
+    /// Nothing yet, for so many tenants.
+    pub fn of(tenants: usize) -> Self {
+        Self {
+            is_shared: tenants > 1,
+            ..Self::default()
+        }
+    }
+
+    /// What could not be made, in words for people.
+    pub fn note(&mut self, part: Part, problem: String) {
+        self.unsure.insert(part);
+        if self.problems.len() < PROBLEMS {
+            self.problems.push(problem);
+        }
+    }
+
+    /// What could not be made, the first of it.
+    pub fn problems(&self) -> &[String] {
+        &self.problems
+    }
+
+    fn is_unsure(&self, item: &ProcessedItem) -> bool {
+        let of = |part: Part| self.unsure.contains(&part);
+        !self.unsure.is_empty()
+            && (of(Part::All)
+                || of(Part::Tenant(item.tenant.clone()))
+                || of(Part::Namespace(item.tenant.clone(), item.namespace.clone())))
+    }
+
     /// One more.
     ///
     /// # Errors
     /// If there are too many.
-    pub fn add(&mut self, tenant: &str, origin: String, placed: Placed) -> Result<(), String> {
+    pub fn add(&mut self, tenant: &str, origin: String, placed: Placed) -> Result<(), Full> {
         let key = ItemKey {
             tenant: tenant.to_owned(),
             namespace: placed.namespace.clone(),
@@ -92,17 +148,36 @@ impl Wanted {
             name: placed.name.clone(),
             origin,
         };
-        self.bytes += placed.object.to_string().len();
-        if self.bytes > limits::ALL_BYTES {
-            return Err(format!(
+        let (bytes, is_new) = (placed.object.to_string().len(), !self.items.contains_key(&key));
+        let held = self.tenants.entry(tenant.to_owned()).or_default();
+        let (objects_held, bytes_held) = (held.0 + usize::from(is_new), held.1 + bytes);
+        if self.is_shared && objects_held > limits::OBJECTS_OF_A_TENANT {
+            return Err(Full::Tenant(format!(
+                "more than {} objects are asked for tenant {tenant}",
+                limits::OBJECTS_OF_A_TENANT
+            )));
+        }
+        if self.is_shared && bytes_held > limits::BYTES_OF_A_TENANT {
+            return Err(Full::Tenant(format!(
+                "the objects of tenant {tenant} have more than {} bytes together",
+                limits::BYTES_OF_A_TENANT
+            )));
+        }
+        if self.bytes + bytes > limits::ALL_BYTES {
+            return Err(Full::All(format!(
                 "the objects have more than {} bytes together",
                 limits::ALL_BYTES
-            ));
+            )));
         }
+        if is_new && self.items.len() >= limits::OBJECTS {
+            return Err(Full::All(format!(
+                "more than {} objects are asked for",
+                limits::OBJECTS
+            )));
+        }
+        *held = (objects_held, bytes_held);
+        self.bytes += bytes;
         self.items.insert(key, placed);
-        if self.items.len() > limits::OBJECTS {
-            return Err(format!("more than {} objects are asked for", limits::OBJECTS));
-        }
         Ok(())
     }
 
@@ -126,15 +201,14 @@ pub fn removals(wanted: &Wanted, before: &[ProcessedItem]) -> (Vec<Removal>, Vec
     let gone = before
         .iter()
         .filter(|item| !wanted.items.contains_key(&ItemKey::of(item)));
-    if !wanted.problems.is_empty() {
-        return (Vec::new(), gone.cloned().collect());
-    }
-    let objects: BTreeSet<_> = wanted.items.keys().map(ItemKey::object).collect();
-    let removals = gone.map(|item| Removal {
+    let (kept, gone): (Vec<_>, Vec<_>) = gone.partition(|item| wanted.is_unsure(item));
+    let keys: Vec<_> = kept.iter().map(|item| ItemKey::of(item)).collect();
+    let objects: BTreeSet<_> = wanted.items.keys().chain(&keys).map(ItemKey::object).collect();
+    let removals = gone.into_iter().map(|item| Removal {
         item: item.clone(),
         is_shared: objects.contains(&ItemKey::of(item).object()),
     });
-    (removals.collect(), Vec::new())
+    (removals.collect(), kept.into_iter().cloned().collect())
 }
 
 #[cfg(test)]
@@ -184,13 +258,39 @@ mod tests {
 
     #[test]
     fn nothing_goes_while_something_could_not_be_made() {
-        let wanted = Wanted {
-            problems: vec!["the source could not be read".to_owned()],
-            ..Wanted::default()
-        };
-        let (removals, kept) = removals(&wanted, &[item("b", "replica")]);
-        assert!(removals.is_empty());
-        assert_eq!(kept, [item("b", "replica")]);
+        let problem = || "the source could not be read".to_owned();
+        let here = Part::Namespace("oil".to_owned(), "oil-a".to_owned());
+        for part in [Part::All, Part::Tenant("oil".to_owned()), here] {
+            let mut wanted = Wanted::default();
+            wanted.note(part, problem());
+            let (removals, kept) = removals(&wanted, &[item("b", "replica")]);
+            assert!(removals.is_empty());
+            assert_eq!(kept, [item("b", "replica")]);
+        }
+        let elsewhere = Part::Namespace("oil".to_owned(), "oil-b".to_owned());
+        for part in [Part::Tenant("gas".to_owned()), elsewhere] {
+            let mut wanted = Wanted::default();
+            wanted.note(part, problem());
+            let (removals, kept) = removals(&wanted, &[item("b", "replica")]);
+            assert_eq!((removals.len(), kept.len()), (1, 0));
+        }
+    }
+
+    #[test]
+    fn a_tenant_that_asks_for_too_much_leaves_room_for_others() {
+        let mut wanted = Wanted::of(2);
+        for number in 0..limits::OBJECTS_OF_A_TENANT {
+            wanted
+                .add("oil", "replica".to_owned(), placed(&number.to_string()))
+                .unwrap();
+        }
+        let refused = wanted.add("oil", "replica".to_owned(), placed("more"));
+        assert!(
+            matches!(&refused, Err(Full::Tenant(words)) if words.contains("tenant oil")),
+            "{refused:?}"
+        );
+        wanted.add("gas", "replica".to_owned(), placed("more")).unwrap();
+        assert_eq!(wanted.items().len(), limits::OBJECTS_OF_A_TENANT + 1);
     }
 
     #[test]
@@ -201,11 +301,10 @@ mod tests {
                 .add("oil", "replica".to_owned(), placed(&number.to_string()))
                 .unwrap();
         }
+        let refused = wanted.add("oil", "replica".to_owned(), placed("more"));
         assert!(
-            wanted
-                .add("oil", "replica".to_owned(), placed("more"))
-                .unwrap_err()
-                .contains("3000")
+            matches!(&refused, Err(Full::All(words)) if words.contains("3000")),
+            "{refused:?}"
         );
     }
 }

@@ -106,55 +106,123 @@ pub fn reference(item: &ItemReference, tags: &Tags<'_>) -> ItemReference {
     item
 }
 
-/// Copies of the objects that a reference found. Whoever is in the place already is not copied onto itself.
-pub fn copies(item: &ItemReference, sources: &[Value], place: &Place<'_>) -> Vec<Produced> {
-    let tags = place.tags();
-    sources
-        .iter()
-        .filter(|source| !object::is_left_out(source) && source["metadata"]["namespace"] != tags.namespace)
-        .map(|source| Produced {
-            origin: COPIES.to_owned(),
-            object: object::copied(source, item.selector.as_ref()),
-        })
-        .collect()
+/// What one block makes for one place, as far as that may go.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    /// What was made so far.
+    pub objects: Vec<Produced>,
+    weight: usize,
 }
 
-/// The raw items of a block, and what its generators make. Copies come from [`copies`].
-///
-/// # Errors
-/// What is wrong, by the field of the block that says it; beside what could be made.
-pub fn made(
-    index: usize,
-    block: &ReplicationBlock,
-    place: &Place<'_>,
-    context: &Map<String, Value>,
-    now: Timestamp,
-) -> (Vec<Produced>, Vec<String>) {
-    let tags = place.tags();
-    let (mut found, mut problems) = (Vec::new(), Vec::new());
-    for (item, raw) in block.raw_items.iter().enumerate() {
-        found.push(Produced {
-            origin: format!("{index}/raw-{item}"),
-            object: object::cleaned(tags.value(&Value::Object(raw.clone()))),
-        });
+impl Gathered {
+    /// One more.
+    ///
+    /// # Errors
+    /// If there are too many, or they are too large together.
+    pub fn add(&mut self, produced: Produced) -> Result<(), String> {
+        if self.objects.len() >= limits::OBJECTS_OF_A_BLOCK {
+            return Err(format!(
+                "more objects in one place than allowed; at most {} are",
+                limits::OBJECTS_OF_A_BLOCK
+            ));
+        }
+        self.weight += object::weight(&produced.object);
+        if self.weight > limits::ALL_BYTES {
+            return Err(format!(
+                "the objects in one place take more than {} bytes",
+                limits::ALL_BYTES
+            ));
+        }
+        self.objects.push(produced);
+        Ok(())
     }
-    if block.generators.is_empty() {
-        return (found, problems);
+
+    /// Copies of the objects that a reference found. Whoever is in the place already is not copied onto itself.
+    ///
+    /// # Errors
+    /// As [`Self::add`].
+    pub fn add_copies(&mut self, item: &ItemReference, sources: &[Value], place: &Place<'_>) -> Result<(), String> {
+        let namespace = place.tags().namespace;
+        for source in sources {
+            if object::is_left_out(source) || source["metadata"]["namespace"] == namespace {
+                continue;
+            }
+            self.add(Produced {
+                origin: COPIES.to_owned(),
+                object: object::copied(source, item.selector.as_ref()),
+            })?;
+        }
+        Ok(())
     }
-    let data = place.data(context);
-    for (number, generator) in block.generators.iter().enumerate() {
-        match rendered(generator, &data, now) {
-            Ok(objects) => found.extend(objects.into_iter().enumerate().map(|(document, object)| Produced {
-                origin: format!("{index}/generator-{number}-{document}"),
-                object: object::cleaned(Value::Object(object)),
-            })),
-            Err(problem) => problems.push(format!("spec.resources[{index}].generators[{number}]: {problem}")),
+
+    /// The raw items of a block, and what its generators make, until it is too late. Answers what is wrong with a single
+    /// generator, by its field.
+    ///
+    /// # Errors
+    /// As [`Self::add`], or if it is too late.
+    pub fn add_made(
+        &mut self,
+        index: usize,
+        block: &ReplicationBlock,
+        place: &Place<'_>,
+        context: &Map<String, Value>,
+        now: Timestamp,
+        is_late: impl Fn() -> bool,
+    ) -> Result<Vec<String>, String> {
+        let (tags, mut problems) = (place.tags(), Vec::new());
+        for (item, raw) in block.raw_items.iter().enumerate() {
+            self.add(Produced {
+                origin: format!("{index}/raw-{item}"),
+                object: object::cleaned(tags.value(&Value::Object(raw.clone()))),
+            })?;
+        }
+        if block.generators.is_empty() {
+            return Ok(problems);
+        }
+        let (data, mut left) = (place.data(context), Left::default());
+        for (number, generator) in block.generators.iter().enumerate() {
+            if is_late() {
+                return Err(format!("there is no time left for generators[{number}]"));
+            }
+            let objects = match rendered(generator, &data, now, &mut left) {
+                Ok(objects) => objects,
+                Err(problem) => {
+                    problems.push(format!("spec.resources[{index}].generators[{number}]: {problem}"));
+                    continue;
+                }
+            };
+            for (document, object) in objects.into_iter().enumerate() {
+                self.add(Produced {
+                    origin: format!("{index}/generator-{number}-{document}"),
+                    object: object::cleaned(Value::Object(object)),
+                })?;
+            }
+        }
+        Ok(problems)
+    }
+}
+
+/// What is left for the generators of one block in one place.
+struct Left {
+    rendering: templates::Allowance,
+    reading: documents::Budget,
+}
+
+impl Default for Left {
+    fn default() -> Self {
+        Self {
+            rendering: limits::TEMPLATES,
+            reading: documents::Budget::default(),
         }
     }
-    (found, problems)
 }
 
-fn rendered(generator: &Generator, data: &Value, now: Timestamp) -> Result<Vec<Map<String, Value>>, String> {
+fn rendered(
+    generator: &Generator,
+    data: &Value,
+    now: Timestamp,
+    left: &mut Left,
+) -> Result<Vec<Map<String, Value>>, String> {
     let template = Template::parse("generator", &generator.template, limits::TEMPLATE).map_err(|it| it.to_string())?;
     let settings = Settings {
         missing_key: match generator.missing_key {
@@ -165,8 +233,8 @@ fn rendered(generator: &Generator, data: &Value, now: Timestamp) -> Result<Vec<M
         numbers: Numbers::Integers,
         now,
     };
-    let text = template.render(data, &settings).map_err(|it| it.to_string())?;
-    documents::read(&text)
+    let text = template.render_within(&mut left.rendering, data, &settings);
+    documents::read(&text.map_err(|it| it.to_string())?, &left.reading)
 }
 
 /// Labels and annotations that a block gives all of its objects.
@@ -202,7 +270,44 @@ mod tests {
             namespace: Some(&namespace),
         };
         let context = serde_json::from_value(json!({"extra": [{"metadata": {"name": "e"}}]})).unwrap();
-        made(3, &block(value), &place, &context, Timestamp::UNIX_EPOCH)
+        let mut gathered = Gathered::default();
+        let answer = gathered.add_made(3, &block(value), &place, &context, Timestamp::UNIX_EPOCH, || false);
+        (gathered.objects, answer.unwrap_or_else(|full| vec![full]))
+    }
+
+    #[test]
+    fn generators_of_a_block_share_what_they_may_cost() {
+        let costly = json!({"template": "{{ range until 9999 }}{{ range until 5 }}{{ end }}{{ end }}"});
+        let (_, problems) = made_of(json!({"generators": vec![costly; 20]}));
+        assert!((10..20).contains(&problems.len()), "{problems:?}");
+        assert!(problems[0].contains("steps"), "{problems:?}");
+    }
+
+    #[test]
+    fn what_is_gathered_stops_at_its_limits() {
+        let one = json!({"template": "{{ range until 300 }}---\nkind: X\n{{ end }}"});
+        let (found, problems) = made_of(json!({"generators": [one, one, one]}));
+        assert_eq!(found.len(), limits::OBJECTS_OF_A_BLOCK);
+        assert!(problems[0].contains("at most 500"), "{problems:?}");
+        let mut gathered = Gathered::default();
+        let large = || Produced {
+            origin: COPIES.to_owned(),
+            object: json!("x".repeat(limits::ALL_BYTES / 2)),
+        };
+        gathered.add(large()).unwrap();
+        assert!(gathered.add(large()).unwrap_err().contains("bytes"));
+    }
+
+    #[test]
+    fn there_is_an_end_to_the_time_of_generators() {
+        let (tenant, namespace) = (tenant(), namespace());
+        let place = Place {
+            tenant: Some(&tenant),
+            namespace: Some(&namespace),
+        };
+        let block = block(json!({"generators": [{"template": "x"}]}));
+        let answer = Gathered::default().add_made(0, &block, &place, &Map::new(), Timestamp::UNIX_EPOCH, || true);
+        assert!(answer.unwrap_err().contains("no time left"));
     }
 
     #[test]
@@ -259,7 +364,11 @@ mod tests {
             source("oil-a", "x"),
             source("oil-a", "resources"),
         ];
-        let copies = copies(&ItemReference::default(), &sources, &place);
+        let mut gathered = Gathered::default();
+        gathered
+            .add_copies(&ItemReference::default(), &sources, &place)
+            .unwrap();
+        let copies = gathered.objects;
         assert_eq!(copies.len(), 1);
         assert_eq!(copies[0].object["metadata"], json!({"name": "s"}));
     }
