@@ -19,10 +19,14 @@ pub mod schema;
 pub fn crds() -> Vec<CustomResourceDefinition> {
     vec![
         schema::crd::<capsule::v1beta2::CapsuleConfiguration>(),
+        schema::crd::<capsule::v1beta2::CustomQuota>(),
+        schema::crd::<capsule::v1beta2::GlobalCustomQuota>(),
+        schema::crd::<capsule::v1beta2::GlobalResourceQuota>(),
+        schema::crd::<capsule::v1beta2::QuantityLedger>(),
         schema::crd::<capsule::v1beta2::ResourcePool>(),
         schema::crd::<capsule::v1beta2::ResourcePoolClaim>(),
         schema::crd::<capsule::v1beta2::RuleStatus>(),
-        schema::crd::<capsule::v1beta2::Tenant>(),
+        capsule::definition::tenants(),
         schema::crd::<capsule::v1beta2::TenantResource>(),
         schema::crd::<capsule::v1beta2::GlobalTenantResource>(),
         schema::crd::<capsule::v1beta2::TenantOwner>(),

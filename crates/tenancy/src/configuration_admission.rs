@@ -10,14 +10,11 @@ use crate::{
 };
 
 /// Refuses a configuration that could not be used as it is written.
-pub fn validate(
-    configuration: &CapsuleConfiguration,
-    old: Option<&CapsuleConfiguration>,
-) -> Decision<CapsuleConfiguration> {
-    check(&configuration.spec, old.map(|old| &old.spec)).into()
+pub fn validate(configuration: &CapsuleConfiguration) -> Decision<CapsuleConfiguration> {
+    check(&configuration.spec).into()
 }
 
-fn check(spec: &CapsuleConfigurationSpec, old: Option<&CapsuleConfigurationSpec>) -> Result<Vec<String>, Denial> {
+fn check(spec: &CapsuleConfigurationSpec) -> Result<Vec<String>, Denial> {
     for (list, users) in [("users", &spec.users), ("administrators", &spec.administrators)] {
         for (index, user) in users.iter().enumerate() {
             check_subject(&format!("spec.{list}[{index}].name"), user.kind, &user.name)?;
@@ -67,7 +64,7 @@ fn check(spec: &CapsuleConfigurationSpec, old: Option<&CapsuleConfigurationSpec>
             check_client(&format!("spec.admission.{part}.client"), client)?;
         }
     }
-    let mut warnings = not_yet::check(not_yet::CONFIGURATION, spec, old)?;
+    let mut warnings = not_yet::warnings(not_yet::CONFIGURATION, spec);
     for (field, is_used) in [
         ("spec.userNames", !spec.user_names.is_empty()),
         ("spec.userGroups", !spec.user_groups.is_empty()),
@@ -124,7 +121,7 @@ mod tests {
 
     fn decision(spec: Value) -> Decision<CapsuleConfiguration> {
         let spec = serde_json::from_value(spec).unwrap();
-        validate(&CapsuleConfiguration::new("default", spec), None)
+        validate(&CapsuleConfiguration::new("default", spec))
     }
 
     #[rstest]

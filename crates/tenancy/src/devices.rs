@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{denial::Denial, index::KnownTenant};
 
@@ -27,7 +27,7 @@ struct ClaimSpec {
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 struct Devices {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list_or_null")]
     requests: Vec<DeviceRequest>,
 }
 
@@ -36,7 +36,7 @@ struct Devices {
 struct DeviceRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     exactly: Option<Exactly>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list_or_null")]
     first_available: Vec<Exactly>,
     /// Where `v1beta1` has what later versions have in `exactly`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -48,6 +48,15 @@ struct DeviceRequest {
 struct Exactly {
     #[serde(default)]
     device_class_name: String,
+}
+
+/// The API server sends a list that was left out as null.
+fn list_or_null<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 impl Claim {
@@ -134,6 +143,7 @@ mod tests {
 
     #[rstest]
     #[case::allowed(json!([exactly("gpu")]), None)]
+    #[case::nothing(json!(null), None)]
     #[case::by_labels(json!([exactly("labelled")]), None)]
     #[case::another(json!([exactly("fpga")]), Some("devices.requests[0].exactly.deviceClassName"))]
     #[case::another_after_an_allowed_one(

@@ -1,34 +1,17 @@
 //! Fields of namespace tenants that are served, because manifests have them, but not acted upon yet.
 //!
-//! Accepting them in silence would be a promise that nobody keeps. A field whose neglect leaves a tenant with more than
-//! its author meant to give is refused; one whose neglect leaves it with less is accepted with a warning. An update that
-//! leaves a field as it was is only warned about, so that tenants from before can still be changed. A row goes when the
-//! field works.
+//! Accepting them in silence would be a promise that nobody keeps, so each is warned about. None of them leaves a tenant with
+//! more than its author meant to give. A row goes when the field works.
 
-use api::capsule::v1beta2::{
-    AdmissionSettings, CapsuleConfigurationSpec, EventSettings, Overrides, Owner, Tenant, TenantRule,
-};
+use api::capsule::v1beta2::{AdmissionSettings, CapsuleConfigurationSpec, EventSettings, Overrides, Owner, Tenant};
 use serde_json::{Value, json};
-
-use crate::denial::Denial;
-
-/// What neglect of a field amounts to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Neglect {
-    /// The tenant could do more than was meant.
-    Weakens,
-    /// Something that was asked for is missing.
-    Lacks,
-}
 
 /// One row.
 pub struct NotYet<K: 'static> {
     /// Where the field stands.
     pub field: &'static str,
-    /// What is asked for; null if nothing is. Compared with what was asked for before.
+    /// What is asked for; null if nothing is.
     pub asked: fn(&K) -> Value,
-    /// What happens if it is neglected.
-    pub neglect: Neglect,
     /// What to do without it.
     pub instead: &'static str,
 }
@@ -41,47 +24,20 @@ fn filled<T: serde::Serialize>(list: &[T]) -> Value {
     if list.is_empty() { Value::Null } else { json!(list) }
 }
 
-fn rules<T: serde::Serialize>(tenant: &Tenant, field: impl Fn(&TenantRule) -> Option<T>) -> Value {
-    filled(&tenant.spec.rules.iter().filter_map(field).collect::<Vec<_>>())
-}
-
 /// A field that has a default: the default asks for nothing.
 fn other_than<T: PartialEq + serde::Serialize>(value: &T, default: &T) -> Value {
     if value == default { Value::Null } else { json!(value) }
 }
 
 /// The table of Tenants.
-pub static TENANT: &[NotYet<Tenant>] = &[
-    NotYet {
-        field: "spec.rules[].enforce.metadata[].{labels,annotations}.managed",
-        asked: |tenant| {
-            rules(tenant, |rule| {
-                let policies = rule.enforce.iter().flat_map(|enforce| &enforce.metadata);
-                let values = policies.flat_map(|policy| policy.labels.iter().chain(&policy.annotations));
-                let managed = values.filter_map(|(key, value)| Some((key, value.managed.as_ref()?)));
-                let managed: Vec<_> = managed.collect();
-                (!managed.is_empty()).then(|| json!(managed))
-            })
-        },
-        neglect: Neglect::Lacks,
-        instead: "it is set on what is created or changed from now on; change the objects that are there once",
+pub static TENANT: &[NotYet<Tenant>] = &[NotYet {
+    field: "spec.owners[].proxySettings",
+    asked: |tenant| {
+        let settings = |owner: &Owner| (!owner.proxy_settings.is_empty()).then(|| owner.proxy_settings.clone());
+        filled(&tenant.spec.owners.iter().filter_map(settings).collect::<Vec<_>>())
     },
-    NotYet {
-        field: "spec.rules[].quota",
-        asked: |tenant| rules(tenant, |rule| (!rule.quota.is_empty()).then(|| rule.quota.clone())),
-        neglect: Neglect::Weakens,
-        instead: "use spec.resourceQuotas",
-    },
-    NotYet {
-        field: "spec.owners[].proxySettings",
-        asked: |tenant| {
-            let settings = |owner: &Owner| (!owner.proxy_settings.is_empty()).then(|| owner.proxy_settings.clone());
-            filled(&tenant.spec.owners.iter().filter_map(settings).collect::<Vec<_>>())
-        },
-        neglect: Neglect::Lacks,
-        instead: "give the rights with spec.additionalRoleBindings where the objects are in namespaces",
-    },
-];
+    instead: "give the rights with spec.additionalRoleBindings where the objects are in namespaces",
+}];
 
 /// The table of the CapsuleConfiguration. Nothing in it gives a tenant more than it had.
 pub static CONFIGURATION: &[NotYet<CapsuleConfigurationSpec>] = &[
@@ -91,20 +47,17 @@ pub static CONFIGURATION: &[NotYet<CapsuleConfigurationSpec>] = &[
             let endpoint = spec.impersonation.as_ref().map(|it| &it.endpoint);
             endpoint.map_or(Value::Null, |endpoint| other_than(endpoint, &String::new()))
         },
-        neglect: Neglect::Lacks,
         instead: "replications talk to the operator's own API server; while this is set they are not ready",
     },
     NotYet {
         field: "spec.events.namespace",
         asked: |spec| other_than(&spec.events.namespace, &EventSettings::default().namespace),
-        neglect: Neglect::Lacks,
         instead: "Events about objects that are in no namespace are in the namespace default",
     },
     NotYet {
         field: "spec.enableTLSReconciler",
         // It has no default that keeps a certificate, so saying nothing asks for this too.
         asked: |spec| some((!spec.enable_tls_reconciler).then_some(false)),
-        neglect: Neglect::Lacks,
         instead: "the operator keeps the certificate as if it were true, but for a Secret without ca.key, which it takes as it is",
     },
     NotYet {
@@ -115,7 +68,6 @@ pub static CONFIGURATION: &[NotYet<CapsuleConfigurationSpec>] = &[
                 &Overrides::default().mutating_webhook_configuration_name,
             )
         },
-        neglect: Neglect::Lacks,
         instead: "use spec.admission.mutating.name",
     },
     NotYet {
@@ -126,7 +78,6 @@ pub static CONFIGURATION: &[NotYet<CapsuleConfigurationSpec>] = &[
                 &Overrides::default().validating_webhook_configuration_name,
             )
         },
-        neglect: Neglect::Lacks,
         instead: "use spec.admission.validating.name",
     },
     NotYet {
@@ -138,7 +89,6 @@ pub static CONFIGURATION: &[NotYet<CapsuleConfigurationSpec>] = &[
                     other_than(name, &json!(AdmissionSettings::default().service_name))
                 })
         },
-        neglect: Neglect::Lacks,
         instead: "name the Service with the operator's flag --webhook-service-name, or in spec.admission.*.client.service",
     },
     NotYet {
@@ -154,7 +104,6 @@ pub static CONFIGURATION: &[NotYet<CapsuleConfigurationSpec>] = &[
                     .unwrap_or_default(),
             )
         },
-        neglect: Neglect::Lacks,
         instead: "the operator registers its own webhooks with the selectors that they need",
     },
     NotYet {
@@ -170,34 +119,21 @@ pub static CONFIGURATION: &[NotYet<CapsuleConfigurationSpec>] = &[
                     .unwrap_or_default(),
             )
         },
-        neglect: Neglect::Lacks,
         instead: "the operator registers its own webhooks with the selectors that they need",
     },
 ];
 
-/// Goes through a table: the first field that is asked for anew and must not be neglected is refused; all others that are asked
-/// for are warned about.
-///
-/// # Errors
-/// If a field is asked for that must not be neglected.
-pub fn check<K>(table: &[NotYet<K>], object: &K, old: Option<&K>) -> Result<Vec<String>, Denial> {
-    let mut warnings = Vec::new();
-    for row in table {
-        let asked = (row.asked)(object);
-        if asked.is_null() {
-            continue;
-        }
-        let is_new = old.is_none_or(|old| (row.asked)(old) != asked);
-        let message = format!(
-            "{}: known, but not acted upon by this version; {}",
-            row.field, row.instead
-        );
-        if row.neglect == Neglect::Weakens && is_new {
-            return Err(Denial::new(row.field, "NotYet", message));
-        }
-        warnings.push(message);
-    }
-    Ok(warnings)
+/// A warning for each field of the table that is asked for.
+pub fn warnings<K>(table: &[NotYet<K>], object: &K) -> Vec<String> {
+    let asked = table.iter().filter(|row| !(row.asked)(object).is_null());
+    asked
+        .map(|row| {
+            format!(
+                "{}: known, but not acted upon by this version; {}",
+                row.field, row.instead
+            )
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -211,28 +147,9 @@ mod tests {
     }
 
     #[rstest]
-    #[case(json!({"rules": [{"enforce": {}}]}), None)]
-    #[case(json!({"rules": [{"quota": [{"name": "a"}]}]}), Some("spec.rules[].quota"))]
-    #[case(json!({"rules": [{"permissions": {"bindings": []}}]}), None)]
-    fn what_would_weaken_a_tenant_is_refused(#[case] spec: Value, #[case] field: Option<&str>) {
-        let asking = asking(&spec);
-        assert_eq!(
-            check(TENANT, &asking, None).err().map(|denial| denial.field).as_deref(),
-            field
-        );
-        // And can stay where it is already.
-        let warnings = check(TENANT, &asking, Some(&asking)).unwrap();
-        assert_eq!(warnings.len(), usize::from(field.is_some()));
-    }
-
-    #[rstest]
-    #[case(
-        json!({"rules": [{"enforce": {"metadata": [{"kinds": ["Pod"], "labels": {"a": {"managed": "b"}}}]}}]}),
-        "spec.rules[].enforce.metadata[].{labels,annotations}.managed"
-    )]
     #[case(json!({"owners": [{"kind": "User", "name": "a", "proxySettings": [{"kind": "Nodes", "operations": []}]}]}), "spec.owners[].proxySettings")]
     fn what_is_merely_missing_is_warned_about(#[case] spec: Value, #[case] field: &str) {
-        let warnings = check(TENANT, &asking(&spec), None).unwrap();
+        let warnings = warnings(TENANT, &asking(&spec));
         assert_eq!(warnings.len(), 1);
         assert!(warnings[0].starts_with(field), "{}", warnings[0]);
     }
@@ -261,11 +178,11 @@ mod tests {
             },
             "podOptions": {"additionalMetadata": {"labels": {"a": "b"}}},
             "permissions": {"matchOwners": [{}]},
-            "rules": [{"permissions": {"promotions": [{"clusterRoles": ["view"]}]}}],
+            "rules": [{"permissions": {"promotions": [{"clusterRoles": ["view"]}]}, "quota": [{"name": "a", "hard": {"pods": "1"}}]}],
             "containerRegistries": {"allowed": ["docker.io"]},
             "imagePullPolicies": ["Always"],
         }));
-        assert_eq!(check(TENANT, &asking, None), Ok(vec![]));
+        assert_eq!(warnings(TENANT, &asking), [""; 0]);
     }
 
     fn configuration(more: &Value) -> CapsuleConfigurationSpec {
@@ -289,7 +206,7 @@ mod tests {
         "spec.admission.mutating.webhooks"
     )]
     fn the_configuration_is_warned_about(#[case] spec: Value, #[case] field: &str) {
-        let warnings = check(CONFIGURATION, &configuration(&spec), None).unwrap();
+        let warnings = warnings(CONFIGURATION, &configuration(&spec));
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         assert!(warnings[0].starts_with(&format!("{field}: ")), "{}", warnings[0]);
     }
@@ -306,6 +223,6 @@ mod tests {
             "admission": {"serviceName": "capsule-webhook-service", "mutating": {"client": {"url": "https://a"}}},
             "cacheInvalidation": "30m",
         }));
-        assert_eq!(check(CONFIGURATION, &spec, None), Ok(vec![]));
+        assert_eq!(warnings(CONFIGURATION, &spec), [""; 0]);
     }
 }

@@ -118,7 +118,9 @@ pub fn decide(
         |labels: Option<&'_ BTreeMap<String, String>>, key: &str| labels.and_then(|labels| labels.get(key)).cloned();
     for key in [names::OWNER_PROMOTION_LABEL, names::PROMOTION_LABEL] {
         let wanted = value(labels, key);
-        if wanted.is_none() || wanted == value(before, key) {
+        if wanted.is_none()
+            || wanted == value(before, key) && !chooses_other_rules(key, wanted.as_deref(), labels, before)
+        {
             continue;
         }
         let field = format!("metadata.labels[{key}]");
@@ -152,6 +154,16 @@ pub fn decide(
         }
     }
     Ok(())
+}
+
+/// Whether labels of an account that rules promote change: they decide which rules do.
+fn chooses_other_rules(
+    key: &str,
+    promoted: Option<&str>,
+    labels: Option<&BTreeMap<String, String>>,
+    before: Option<&BTreeMap<String, String>>,
+) -> bool {
+    key == names::PROMOTION_LABEL && promoted == Some("true") && labels != before
 }
 
 #[cfg(test)]
@@ -215,6 +227,27 @@ mod tests {
                 "{message:?}: {text}"
             );
         }
+    }
+
+    #[test]
+    fn labels_that_choose_other_rules_for_a_promoted_account_are_an_owners_to_change() {
+        let oil = KnownTenant::new(tenant("oil").owner("alice").into(), &mut Cache::default());
+        let settings = settings(json!({"allowServiceAccountPromotion": true}));
+        let ask = |name: &str, promoted: &str, tier: &str| {
+            let labels = |tier: &str| {
+                BTreeMap::from([
+                    ("projectcapsule.dev/promote".to_owned(), promoted.to_owned()),
+                    ("tier".to_owned(), tier.to_owned()),
+                ])
+            };
+            let user = User { name, groups: &[] };
+            let (now, before) = (labels(tier), labels("dev"));
+            decide(&user, Caller::Unknown, &oil, Some(&now), Some(&before), &settings)
+        };
+        assert_eq!(ask("alice", "true", "ops"), Ok(()));
+        assert_eq!(ask("editor", "true", "dev"), Ok(()));
+        assert_eq!(ask("editor", "false", "ops"), Ok(()));
+        assert!(ask("editor", "true", "ops").is_err());
     }
 
     fn account(namespace: &str, name: &str, labels: &[(&str, &str)]) -> Arc<ServiceAccount> {

@@ -17,7 +17,9 @@ use kube_core::ResourceExt;
 use crate::{
     denial::{Decision, Denial},
     name::TenantName,
-    not_yet, object_quotas, rules, services,
+    not_yet, object_quotas,
+    quota::rule_quotas,
+    rules, services,
     settings::Settings,
 };
 use amounts::check_quotas;
@@ -114,7 +116,8 @@ fn check_rules(tenant: &Tenant, old: Option<&Tenant>) -> Result<(), Denial> {
         return Ok(());
     }
     let faults = rules::check::check(&tenant.name_any(), written.iter().map(Into::into), None);
-    rules::check::denial("spec.rules", &faults).map_or(Ok(()), Err)
+    rules::check::denial("spec.rules", &faults).map_or(Ok(()), Err)?;
+    rule_quotas::validate(tenant)
 }
 
 fn check(tenant: &Tenant, old: Option<&Tenant>) -> Result<Vec<String>, Denial> {
@@ -132,7 +135,7 @@ fn check(tenant: &Tenant, old: Option<&Tenant>) -> Result<Vec<String>, Denial> {
     check_rules(tenant, old)?;
     object_quotas::budget(tenant)?;
     check_node_selector(spec)?;
-    let mut warnings = not_yet::check(not_yet::TENANT, tenant, old)?;
+    let mut warnings = not_yet::warnings(not_yet::TENANT, tenant);
     warnings.extend(deprecations(spec));
     Ok(warnings)
 }

@@ -2,6 +2,7 @@
 
 use runtime::Report;
 use runtime::report::{chain, is_conflict, is_transient_kube};
+use tenancy::quota::amounts::InvalidAmount;
 
 /// A step of a reconciliation that failed.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +32,8 @@ pub enum Error {
         name: String,
         source: kube::Error,
     },
+    #[error("failed to read what QuantityLedger {name} says; when it is deleted, it is begun again")]
+    UnreadableLedger { name: String, source: InvalidAmount },
     #[error("the watch of {0} ended before its first list")]
     WatchEnded(&'static str),
 }
@@ -55,7 +58,7 @@ impl Error {
             | Self::Write { source, .. }
             | Self::Delete { source, .. }
             | Self::PublishStatus { source, .. } => Some(source),
-            Self::WatchEnded(_) => None,
+            Self::UnreadableLedger { .. } | Self::WatchEnded(_) => None,
         }
     }
 }
@@ -67,11 +70,15 @@ impl Report for Error {
             Self::Write { .. } => "WriteFailed",
             Self::Delete { .. } => "DeleteFailed",
             Self::PublishStatus { .. } => "StatusUpdateFailed",
+            Self::UnreadableLedger { .. } => "UnreadableLedger",
             Self::WatchEnded(_) => "WatchEnded",
         }
     }
 
     fn is_transient(&self) -> bool {
-        self.cause().is_none_or(is_transient_kube)
+        match self {
+            Self::UnreadableLedger { .. } => false,
+            _ => self.cause().is_none_or(is_transient_kube),
+        }
     }
 }

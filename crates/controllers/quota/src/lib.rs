@@ -1,15 +1,19 @@
 //! The controllers of quotas that span namespaces.
 //!
-//! **Watches** ResourcePools, ResourcePoolClaims and the ResourceQuotas made for pools; Namespaces are shared with the rest of
-//! the process. **Decides** with `tenancy::quota`, from memory alone. **Writes** only differences, each with the version of
-//! what it was decided from, so that two replicas that both believe to lead do not undo each other's work.
+//! **Watches** ResourcePools, ResourcePoolClaims, GlobalResourceQuotas, the ResourceQuotas made for pools and quotas, and what
+//! custom quotas count; Namespaces, custom quotas and QuantityLedgers are shared with the rest of the process. **Decides** with
+//! `tenancy::quota`, from memory alone. **Writes** only differences, each with the version of what it was decided from, so that two replicas that both believe to lead do not undo each other's work.
 //!
 //! One module per kind of budget.
 
 mod conditions;
+mod custom;
 mod error;
+mod global;
 mod pools;
+mod publish;
 
+use api::capsule::v1beta2::{CustomQuota, GlobalCustomQuota, QuantityLedger};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Client;
 use runtime::events::Recorder;
@@ -17,11 +21,16 @@ use runtime::{Shared, Shutdown};
 
 pub use error::Error;
 
-/// What the controllers work with. The watch of Namespaces is shared with whoever else needs it.
+/// What the controllers work with. The watches are shared with whoever else needs them.
 #[derive(Clone)]
 pub struct Context {
     pub client: Client,
+    /// Where ledgers of what spans namespaces are: the operator's own namespace.
+    pub namespace: String,
     pub namespaces: Shared<Namespace>,
+    pub custom_quotas: Shared<CustomQuota>,
+    pub global_custom_quotas: Shared<GlobalCustomQuota>,
+    pub quantity_ledgers: Shared<QuantityLedger>,
     pub registry: runtime::metrics::Registry,
     /// Of all controllers of the process.
     pub metrics: runtime::controller::Metrics,
@@ -34,5 +43,10 @@ pub struct Context {
 /// # Errors
 /// When a watch ends before its first list is complete, which the shutdown causes as well.
 pub async fn run(context: Context) -> Result<(), Error> {
-    pools::run(context).await
+    tokio::try_join!(
+        pools::run(context.clone()),
+        custom::run(context.clone()),
+        global::run(context)
+    )
+    .map(drop)
 }

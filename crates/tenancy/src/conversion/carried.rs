@@ -119,6 +119,9 @@ impl Carried {
         }
         let changed = || tenant.metadata.deletion_timestamp.is_some() || fingerprint(&tenant.spec) != self.shown;
         generation == 0
+            // Made of a Tenant that had no generation yet, when a hook was asked about it, in the middle of this very
+            // write. Nobody reads a Tenant without one, so it is in no manifest.
+            || self.generation == 0
             || generation == self.generation
             || (generation.checked_sub(1) == Some(self.generation) && changed())
     }

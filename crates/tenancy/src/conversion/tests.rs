@@ -424,6 +424,19 @@ fn what_was_carried_from_an_older_state_is_refused(
     }
 }
 
+/// Hooks are asked in `v1beta2`, and what they change is made `v1beta1` again, before the API server counts the generation.
+#[test]
+fn what_was_carried_within_one_write_is_accepted() {
+    let written = newer(json!({"metadata": {"name": "oil"}, "spec": rich_spec()}));
+    let mut seen = json_of(&to_v1beta1(&written));
+    seen["metadata"]["uid"] = json!("1");
+    for generation in [1, 4] {
+        seen["metadata"]["generation"] = json!(generation);
+        let stored = to_v1beta2(&older(seen.clone())).expect("nobody could read it before");
+        assert_eq!(stored.spec, written.spec);
+    }
+}
+
 #[rstest]
 #[case::no_json("rules")]
 #[case::another_shape(r#"{"spec": {"rules": "all"}}"#)]

@@ -599,6 +599,7 @@ fn what_is_kept_is_put_back_and_not_changed_by_a_subresource() {
     let stored = world.update("alice", &kept, loosened.clone()).unwrap();
     assert_eq!(stored.metadata.labels.as_ref().unwrap()["env"], "prod");
     assert_eq!(stored.metadata.annotations.as_ref().unwrap()[selector], "a=b");
+    let loosened_again = loosened.clone();
     assert_eq!(
         reason(world.update_subresource("status", "alice", &kept, loosened)),
         Some(("ForbiddenMetadata", 403))
@@ -606,6 +607,12 @@ fn what_is_kept_is_put_back_and_not_changed_by_a_subresource() {
     let gone = in_oil().annotation(selector, "a=b");
     assert_eq!(
         reason(world.update_subresource("status", "alice", &kept, gone)),
+        Some(("ForbiddenMetadata", 403))
+    );
+    // Nothing is put back in a namespace that ends, and hooks are chosen by what it says.
+    let (ending, loose) = (kept.clone().terminating(), loosened_again.terminating());
+    assert_eq!(
+        reason(world.update("alice", &ending, loose)),
         Some(("ForbiddenMetadata", 403))
     );
     // Written before the tenant was changed: not the owner's doing, and soon put right.

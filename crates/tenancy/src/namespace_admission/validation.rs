@@ -43,8 +43,16 @@ pub(super) fn validate_update(
             return Err(Denial::new(REFERENCES_FIELD, "ReasonNamespacePatch", message));
         }
         // Ending is for controllers, also for those that run in the tenant; all else is for owners.
-        if is_terminating(old) || caller != Caller::TenantUser {
+        if caller != Caller::TenantUser {
             return Ok(());
+        }
+        // What is left in it while it ends is held by the labels that hooks are chosen by.
+        if is_terminating(old) {
+            let reference = linkage::linkage(old).ok().flatten();
+            return match reference.and_then(|reference| request.tenant(reference)) {
+                Some(tenant) => check_kept(caller, &tenant, object, old),
+                None => Ok(()),
+            };
         }
     }
     let tenant = match caller {

@@ -147,6 +147,17 @@ impl Amounts {
             .collect()
     }
 
+    /// Of the resources that either names, the larger amount.
+    #[must_use]
+    pub fn most(&self, other: &Self) -> Self {
+        let mut most = self.0.clone();
+        for (resource, amount) in &other.0 {
+            let known = most.entry(resource.clone()).or_default();
+            *known = (*known).max(*amount);
+        }
+        Self(most)
+    }
+
     /// One amount for every resource that the other names: the one here, or nothing.
     #[must_use]
     pub fn all_of(&self, named: &Self) -> Self {
@@ -197,6 +208,7 @@ pub(crate) mod tests {
         assert_eq!(one.minus(&other), amounts("cpu=500m pods=2"));
         assert_eq!(other.minus(&one), amounts("cpu=0 memory=1Gi"));
         assert_eq!(one.only(&other), amounts("cpu=1"));
+        assert_eq!(one.most(&other), amounts("cpu=1 memory=1Gi pods=2"));
         assert_eq!(
             amounts("cpu=1 pods=0").least(&amounts("cpu=2 pods=3 memory=1")),
             amounts("cpu=1 pods=0")

@@ -51,6 +51,18 @@ pub struct Reservation {
     pub expires_at: Timestamp,
 }
 
+impl Reservation {
+    /// Whether the object uses what it was promised to use.
+    fn arrived(&self, objects: &BTreeMap<&str, Amounts>) -> bool {
+        let there = objects.get(self.object.uid.as_str());
+        there.is_some_and(|there| self.usage.fit_in(there))
+    }
+
+    fn arrived_with_use(&self, objects: &BTreeMap<&str, Amounts>) -> bool {
+        !self.usage.is_zero() && self.arrived(objects)
+    }
+}
+
 /// A hint that an object is about to go: a count is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingDelete {
@@ -243,20 +255,17 @@ impl Ledger {
         }
     }
 
-    /// Takes in a count of single objects: what each of them uses, by UID. `began` is when the count began.
+    /// Takes in a count of single objects: what each of them uses, by UID. The count may be behind what is stored.
     ///
     /// A promise goes when its object uses at least what it was promised to use. An object that uses nothing does not show
-    /// whether it arrived.
+    /// whether it arrived. No promise goes because time passed, see [`Self::expire`].
     #[must_use]
-    pub fn observe_objects(&self, used: Amounts, objects: &BTreeMap<&str, Amounts>, began: Timestamp) -> Self {
-        let waiting = self.reservations.iter().filter(|reservation| {
-            let arrived = objects
-                .get(reservation.object.uid.as_str())
-                .is_some_and(|there| reservation.usage.fit_in(there));
-            let shows = !reservation.usage.is_zero();
-            !(arrived && shows) && reservation.expires_at > began
-        });
-        let leaving = self.pending_since(began).into_iter();
+    pub fn observe_objects(&self, used: Amounts, objects: &BTreeMap<&str, Amounts>, now: Timestamp) -> Self {
+        let waiting = self
+            .reservations
+            .iter()
+            .filter(|reservation| !reservation.arrived_with_use(objects));
+        let leaving = self.pending_since(now).into_iter();
         Self {
             reservations: waiting.cloned().collect(),
             pending_deletes: leaving
@@ -264,6 +273,24 @@ impl Ledger {
                 .collect(),
             used,
         }
+    }
+
+    /// Whether a promise's end is past.
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        self.reservations
+            .iter()
+            .any(|reservation| reservation.expires_at <= now)
+    }
+
+    /// Lets go of promises whose end is past and whose objects were not stored when all were read: what each used then, by
+    /// UID. `began` is when that reading began. What was found is counted soon, and stays promised until then.
+    #[must_use]
+    pub fn expire(&self, objects: &BTreeMap<&str, Amounts>, began: Timestamp) -> Self {
+        let mut after = self.clone();
+        after
+            .reservations
+            .retain(|reservation| reservation.expires_at > began || reservation.arrived_with_use(objects));
+        after
     }
 
     fn pending_since(&self, began: Timestamp) -> Vec<PendingDelete> {
@@ -411,6 +438,24 @@ mod tests {
             ids(&ledger.observe_objects(amounts("total=9"), &objects, at(1))).len()
         };
         assert_eq!((sees("total=2"), sees("total=3"), sees("total=4")), (1, 0, 0));
+    }
+
+    #[test]
+    fn a_promise_whose_end_is_past_goes_unless_its_object_is_stored_and_not_counted_yet() {
+        let hard = amounts("total=9");
+        let ledger = counted("total=0")
+            .reserve(&request("a", "total=3"), &hard, at(0))
+            .unwrap();
+        let count = |ledger: &Ledger| ledger.observe_objects(amounts("total=0"), &BTreeMap::new(), at(1000));
+        assert_eq!(ids(&count(&ledger)), ["a"]);
+        assert_eq!(
+            (ledger.has_expired(at(119)), ledger.has_expired(at(120))),
+            (false, true)
+        );
+        let there = BTreeMap::from([("uid of a", amounts("total=3"))]);
+        assert_eq!(ids(&ledger.expire(&there, at(120))), ["a"]);
+        assert_eq!(ids(&ledger.expire(&BTreeMap::new(), at(119))), ["a"]);
+        assert!(ids(&ledger.expire(&BTreeMap::new(), at(120))).is_empty());
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod custom;
 pub mod global;
 pub mod ledger;
 pub mod pool;
+pub mod rule_quotas;
 pub mod stored;
 pub mod usage;
 pub mod verdict;

@@ -158,7 +158,7 @@ pub fn mutate(rules: &CompiledRules, request: &Request<'_>) -> Edits {
     let rules = rules.looking_at(&request.requester);
     let none = BTreeMap::new();
     let metadata = metadata_of(&request.object, &none);
-    if request.changes_metadata() && !metadata::is_kept_object(metadata.labels, request.requester.keeps_objects()) {
+    if request.changes_metadata() && !is_kept_for_the_tenant(request, metadata.labels) {
         let settled = metadata::settle(&rules, &request.kind, metadata);
         edits.labels = settled.labels;
         edits.annotations = settled.annotations;
@@ -181,12 +181,20 @@ pub fn validate(rules: &CompiledRules, request: &Request<'_>) -> Outcome {
     findings.into_outcome(result)
 }
 
+/// A namespace is nobody's to keep for its tenant, whatever label its owner puts on it.
+fn is_kept_for_the_tenant(request: &Request<'_>, labels: &BTreeMap<String, String>) -> bool {
+    !is_namespace(&request.kind) && metadata::is_kept_object(labels, request.requester.keeps_objects())
+}
+
+fn is_namespace(kind: &ObjectType<'_>) -> bool {
+    kind.kind == "Namespace" && kind.group.is_empty()
+}
+
 fn judge(findings: &mut Findings, rules: &Applicable<'_>, request: &Request<'_>) -> Result<(), Denial> {
-    let is_namespace = request.kind.kind == "Namespace" && request.kind.group.is_empty();
-    if (request.is_main() || is_namespace) && request.changes_metadata() {
+    if (request.is_main() || is_namespace(&request.kind)) && request.changes_metadata() {
         let none = BTreeMap::new();
         let metadata = metadata_of(&request.object, &none);
-        if !metadata::is_kept_object(metadata.labels, request.requester.keeps_objects()) {
+        if !is_kept_for_the_tenant(request, metadata.labels) {
             metadata::validate(findings, rules, &request.kind, metadata)?;
         }
     }
@@ -327,6 +335,23 @@ mod tests {
             validate(&all(), &request)
         });
         assert_eq!(outcome.is_allowed(), passes);
+    }
+
+    #[rstest]
+    #[case::what_the_operator_made("RoleBinding", true)]
+    #[case::a_namespace_that_its_owner_labels_so("Namespace", false)]
+    fn what_is_kept_for_the_tenant_is_not_the_tenants_to_label(#[case] kind: &str, #[case] passes: bool) {
+        let object = json!({"metadata": {"labels": {"projectcapsule.dev/managed-by": "controller"}}});
+        let metadata = metadata(&object);
+        let rules = rules(
+            json!([{"action": "allow", "metadata": [{"kinds": ["RoleBinding", "Namespace"],
+            "labels": {"env": {"required": true}, "team": {"managed": "oil"}}}]}]),
+        );
+        as_alice(|requester| {
+            let request = create(requester, ObjectType { kind, ..POD }, other(&metadata, &object));
+            assert_eq!(validate(&rules, &request).is_allowed(), passes);
+            assert_eq!(mutate(&rules, &request).is_empty(), passes);
+        });
     }
 
     #[test]

@@ -169,7 +169,7 @@ impl MetadataPolicy {
 }
 
 /// Compares with the group alone, unless the pattern speaks of a version.
-fn is_group(pattern: &str, object: &ObjectType<'_>) -> bool {
+pub(super) fn is_group(pattern: &str, object: &ObjectType<'_>) -> bool {
     if !pattern.contains('/') && pattern != "v1" {
         return glob_matches(pattern, object.group);
     }
@@ -180,12 +180,13 @@ fn is_group(pattern: &str, object: &ObjectType<'_>) -> bool {
     }
 }
 
-fn is_kept(key: &str) -> bool {
+pub(super) fn is_kept(key: &str) -> bool {
     KEPT_KEYS.contains(&key) || KEPT_PREFIXES.iter().any(|prefix| key.starts_with(prefix))
 }
 
 /// Whether the object is one that is kept for the tenant, and so not the tenant's to label. `keeper` says whether the
-/// requester keeps such objects: anybody could write `resources` on theirs, while `controller` is guarded by its own rule.
+/// requester keeps such objects: anybody could write `resources` on theirs, while `controller` is guarded by its own rule
+/// in namespaces.
 pub(super) fn is_kept_object(labels: &Map, keeper: bool) -> bool {
     match labels.get(names::MANAGED_BY_LABEL).map(String::as_str) {
         Some(names::MANAGED_BY_CONTROLLER) => true,

@@ -32,6 +32,7 @@ pub mod finding;
 mod fixtures;
 mod hostnames;
 mod images;
+pub mod managed;
 mod matching;
 mod metadata;
 mod placement;

@@ -7,7 +7,9 @@
 
 use std::time::Duration;
 
-use api::capsule::v1beta2::{ResourcePool, ResourcePoolClaim};
+use api::capsule::v1beta2::{
+    CustomQuota, GlobalCustomQuota, GlobalResourceQuota, QuantityLedger, ResourcePool, ResourcePoolClaim,
+};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, Patch, PatchParams, PostParams};
@@ -19,6 +21,9 @@ use runtime::metrics::Registry;
 use runtime::{Shared, Shutdown};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
+
+/// Where ledgers of what spans namespaces are.
+pub const LEDGERS: &str = "default";
 
 static SHARED: OnceCell<()> = OnceCell::const_new();
 
@@ -59,6 +64,10 @@ async fn install(client: &Client) {
     for crd in [
         api::schema::crd::<ResourcePool>(),
         api::schema::crd::<ResourcePoolClaim>(),
+        api::schema::crd::<CustomQuota>(),
+        api::schema::crd::<GlobalCustomQuota>(),
+        api::schema::crd::<GlobalResourceQuota>(),
+        api::schema::crd::<QuantityLedger>(),
     ] {
         let params = PatchParams::apply("tests").force();
         api.patch(&crd.name_any(), &params, &Patch::Apply(&crd)).await.unwrap();
@@ -86,7 +95,16 @@ impl Controllers {
     pub fn start(client: Client) -> Self {
         let (registry, shutdown) = (Registry::new(), Shutdown::new());
         let context = Context {
+            namespace: LEDGERS.to_owned(),
             namespaces: Shared::start(Api::all(client.clone()), watcher::Config::default(), |_| {}, &shutdown),
+            custom_quotas: Shared::start(Api::all(client.clone()), watcher::Config::default(), |_| {}, &shutdown),
+            global_custom_quotas: Shared::start(
+                Api::all(client.clone()),
+                watcher::Config::default(),
+                |_| {},
+                &shutdown,
+            ),
+            quantity_ledgers: Shared::start(Api::all(client.clone()), watcher::Config::default(), |_| {}, &shutdown),
             metrics: runtime::controller::Metrics::register(&registry),
             registry: registry.clone(),
             recorder: runtime::events::Recorder::new(client.clone(), "controller.projectcapsule.dev", Some("test")),

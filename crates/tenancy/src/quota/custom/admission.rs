@@ -50,15 +50,36 @@ pub enum Step {
     Frees,
 }
 
-/// A quota that a request concerns.
+/// A quota that a request concerns, and what is asked of it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Charge<'a> {
+pub struct Charge {
     /// The quota.
-    pub quota: &'a Custom,
+    pub quota: Custom,
     /// What the request does to it.
     pub step: Step,
+    /// `<admission UID>/<quota>`.
+    pub id: String,
+    object: LedgerObject,
+    is_new: bool,
+    is_never_refused: bool,
+    now: Timestamp,
     /// The place of the first source that is about the object.
     rank: usize,
+}
+
+impl Charge {
+    fn new(quota: &Custom, step: Step, rank: usize, review: &Review<'_>) -> Self {
+        Self {
+            quota: quota.clone(),
+            step,
+            id: id(review, quota),
+            object: review.reference.clone(),
+            is_new: review.old.is_none(),
+            is_never_refused: review.is_never_refused(),
+            now: review.now,
+            rank,
+        }
+    }
 }
 
 /// The quotas that a request concerns, in the order in which they are asked: the smallest limit first, then those of the
@@ -69,11 +90,7 @@ pub struct Charge<'a> {
 /// # Errors
 /// If a quota is about the object and cannot measure it, unless that was so before: what was not counted is not counted
 /// now.
-pub fn matching<'a>(
-    quotas: &'a [Custom],
-    review: &Review<'_>,
-    expressions: &impl Expressions,
-) -> Result<Vec<Charge<'a>>, Denial> {
+pub fn matching(quotas: &[Custom], review: &Review<'_>, expressions: &impl Expressions) -> Result<Vec<Charge>, Denial> {
     let mut charges = Vec::new();
     for quota in quotas {
         let before = review.old.as_ref().map(|old| measure(quota, old, expressions));
@@ -100,14 +117,20 @@ pub fn matching<'a>(
             }
         };
         let rank = after.or(before).map_or(0, |usage| usage.rank);
-        charges.push(Charge { quota, step, rank });
+        charges.push(Charge::new(quota, step, rank, review));
     }
-    charges.sort_by(|a, b| {
-        let order = |charge: &Charge<'a>| (charge.quota.limit, charge.quota.kind);
-        let names = |charge: &Charge<'a>| (&charge.quota.namespace, charge.rank, &charge.quota.name);
-        order(a).cmp(&order(b)).then_with(|| names(a).cmp(&names(b)))
-    });
+    charges.sort_by(|a, b| a.order().cmp(&b.order()));
     Ok(charges)
+}
+
+/// The quotas that count an object which is about to be deleted: the object of the review as it is.
+pub fn leaving(quotas: &[Custom], review: &Review<'_>, expressions: &impl Expressions) -> Vec<Charge> {
+    let is_counted = |quota: &&Custom| matches!(measure(quota, &review.object, expressions), Ok(Some(_)));
+    quotas
+        .iter()
+        .filter(is_counted)
+        .map(|quota| Charge::new(quota, Step::Frees, 0, review))
+        .collect()
 }
 
 fn id(review: &Review<'_>, quota: &Custom) -> String {
@@ -117,44 +140,43 @@ fn id(review: &Review<'_>, quota: &Custom) -> String {
     }
 }
 
-/// Asks one quota. `ledger` is its ledger, if there is one; the one to be written comes back, if it changes.
-///
-/// All quotas of a request have to agree: when one refuses, the promises of those before it are taken back
-/// ([`Ledger::without`]).
-///
-/// # Errors
-/// If there is not enough (403), or that cannot be known at the moment (500).
-pub fn admit(charge: &Charge<'_>, ledger: Option<&Ledger>, review: &Review<'_>) -> Result<Option<Ledger>, Denial> {
-    let Charge { quota, step, .. } = charge;
-    let counted = ledger.filter(|ledger| ledger.used.names(TOTAL));
-    let request = match step {
-        Step::Frees => {
-            return Ok(
-                counted.map(|ledger| ledger.with_pending_delete(&id(review, quota), review.reference, review.now))
-            );
-        }
-        Step::Takes(request) => request,
-    };
-    let hard = total(quota.limit);
-    if review.is_never_refused() {
-        // Without a ledger or room in it the request passes unrecorded; the next count has it.
-        return Ok(counted.and_then(|ledger| ledger.record(request, &hard, review.now).ok()));
+impl Charge {
+    fn order(&self) -> impl Ord + '_ {
+        let quota = &self.quota;
+        (quota.limit, quota.kind, &quota.namespace, self.rank, &quota.name)
     }
-    let Some(ledger) = counted.filter(|_| quota.is_ready) else {
-        let why = format!("is not ready for generation {}", quota.generation);
-        return Err(not_ready(quota, &why));
-    };
-    match ledger.reserve(request, &hard, review.now) {
-        Ok(ledger) => Ok(Some(ledger)),
-        Err(Refusal::Full) => Err(not_ready(quota, "has too many requests on their way; please retry")),
-        Err(Refusal::Exceeded(_)) => Err(exceeded(charge, request, ledger, review)),
-    }
-}
 
-/// The ledger with the hint that an object is about to go.
-#[must_use]
-pub fn leave(ledger: &Ledger, quota: &Custom, review: &Review<'_>) -> Ledger {
-    ledger.with_pending_delete(&id(review, quota), review.reference, review.now)
+    /// Asks the quota. `ledger` is its ledger, if there is one; the one to be written comes back, if it changes.
+    ///
+    /// All quotas of a request have to agree: when one refuses, the promises of those before it are taken back
+    /// ([`Ledger::without`]).
+    ///
+    /// # Errors
+    /// If there is not enough (403), or that cannot be known at the moment (500).
+    pub fn admit(&self, ledger: Option<&Ledger>) -> Result<Option<Ledger>, Denial> {
+        let quota = &self.quota;
+        let counted = ledger.filter(|ledger| ledger.used.names(TOTAL));
+        let request = match &self.step {
+            Step::Frees => {
+                return Ok(counted.map(|ledger| ledger.with_pending_delete(&self.id, &self.object, self.now)));
+            }
+            Step::Takes(request) => request,
+        };
+        let hard = total(quota.limit);
+        if self.is_never_refused {
+            // Without a ledger or room in it the request passes unrecorded; the next count has it.
+            return Ok(counted.and_then(|ledger| ledger.record(request, &hard, self.now).ok()));
+        }
+        let Some(ledger) = counted.filter(|_| quota.is_ready) else {
+            let why = format!("is not ready for generation {}", quota.generation);
+            return Err(not_ready(quota, &why));
+        };
+        match ledger.reserve(request, &hard, self.now) {
+            Ok(ledger) => Ok(Some(ledger)),
+            Err(Refusal::Full) => Err(not_ready(quota, "has too many requests on their way; please retry")),
+            Err(Refusal::Exceeded(_)) => Err(exceeded(self, request, ledger)),
+        }
+    }
 }
 
 fn unmeasured(quota: &Custom, error: &Unmeasured) -> Denial {
@@ -171,14 +193,14 @@ fn not_ready(quota: &Custom, why: &str) -> Denial {
     Denial::new("", "QuotaNotReady", message).with_code(500)
 }
 
-fn exceeded(charge: &Charge<'_>, request: &Request, ledger: &Ledger, review: &Review<'_>) -> Denial {
-    let quota = charge.quota;
+fn exceeded(charge: &Charge, request: &Request, ledger: &Ledger) -> Denial {
+    let quota = &charge.quota;
     let limit = total(quota.limit);
     let reserved = ledger.without(&request.id).reserved();
     let message = format!(
         "{} resource exceeds limit for {} {:?} (requested={}, currentUsed={}, available={}, limit={}, \
          inflightReserved={}); {} set the limit",
-        if review.old.is_some() { "updating" } else { "creating" },
+        if charge.is_new { "creating" } else { "updating" },
         quota.kind.as_str(),
         quota.name,
         request.delta.get(TOTAL),

@@ -95,7 +95,7 @@ fn is_of_kind(wanted: &VersionKind, object: &Measured<'_>) -> bool {
 }
 
 /// `v1`, `v2beta1` and the like: a version of the core, and no group.
-fn is_version(text: &str) -> bool {
+pub(super) fn is_version(text: &str) -> bool {
     let Some(rest) = text.strip_prefix('v') else {
         return false;
     };

@@ -7,14 +7,18 @@
 mod admission;
 mod change;
 mod expressions;
+mod languages;
 mod measure;
+mod reach;
 mod recount;
 
 pub use self::{
-    admission::{Charge, Review, Step, admit, leave, matching},
+    admission::{Charge, Review, Step, leaving, matching},
     change::{validate, validate_change},
     expressions::Expressions,
+    languages::Languages,
     measure::{Measured, Unmeasured, Usage, measure},
+    reach::{Asked, Kinds, Reach, reach},
     recount::{Recount, recount},
 };
 use crate::quantity::Quantity;

@@ -88,19 +88,26 @@ fn ready(mut failures: Vec<String>) -> Verdict {
 }
 
 impl Recount {
-    /// The ledger after this count, which began at `began`.
+    /// The ledger after this count.
     #[must_use]
-    pub fn observe(&self, ledger: &Ledger, began: Timestamp) -> Ledger {
-        // One that only subtracts is there and uses nothing.
+    pub fn observe(&self, ledger: &Ledger, now: Timestamp) -> Ledger {
+        ledger.observe_objects(total(self.used), &self.objects(), now)
+    }
+
+    /// The ledger without promises whose end is past and whose objects this count, which began at `began` and read what was
+    /// stored then, did not find.
+    #[must_use]
+    pub fn expire(&self, ledger: &Ledger, began: Timestamp) -> Ledger {
+        ledger.expire(&self.objects(), began)
+    }
+
+    /// What each object uses, by UID. One that only subtracts is there and uses nothing.
+    fn objects(&self) -> BTreeMap<&str, Amounts> {
         let used = |claim: &QuotaClaim| {
             let usage = Quantity::parse(&claim.usage).unwrap_or_default();
             total(usage.max(Quantity::ZERO))
         };
-        let objects: BTreeMap<&str, Amounts> = self
-            .claims
-            .iter()
-            .map(|claim| (claim.uid.as_str(), used(claim)))
-            .collect();
-        ledger.observe_objects(total(self.used), &objects, began)
+        let claims = self.claims.iter();
+        claims.map(|claim| (claim.uid.as_str(), used(claim))).collect()
     }
 }

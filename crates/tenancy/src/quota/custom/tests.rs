@@ -140,7 +140,7 @@ fn review(
     change(&mut review);
     matching(quotas, &review, &Fake)?
         .iter()
-        .map(|charge| admit(charge, ledger, &review))
+        .map(|charge| charge.admit(ledger))
         .collect()
 }
 
@@ -488,7 +488,8 @@ proptest! {
         }
         // Nothing is left behind when everything is counted after the end of all requests.
         let later = NOW + crate::quota::ledger::TTL;
-        let end = counts(&quotas[0], &[]).observe(&ledger, later);
+        let nothing = counts(&quotas[0], &[]);
+        let end = nothing.expire(&nothing.observe(&ledger, later), later);
         prop_assert!(end.reservations.is_empty() && end.allocated().is_zero());
     }
 

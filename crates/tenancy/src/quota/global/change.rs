@@ -42,8 +42,19 @@ pub fn validate(quota: &ResourceQuotaSpec, selectors: &[LabelSelector]) -> Resul
 /// # Errors
 /// If a limit is reduced or removed that may not be.
 pub fn validate_change(old: &Amounts, new: &Amounts, selectors_change: bool, taken: &Amounts) -> Result<(), Denial> {
+    check_change((HARD, "spec.namespaceSelectors"), old, new, selectors_change, taken)
+}
+
+/// The same of limits and selectors that stand in these fields.
+pub(crate) fn check_change(
+    (hard, selectors): (&str, &str),
+    old: &Amounts,
+    new: &Amounts,
+    selectors_change: bool,
+    taken: &Amounts,
+) -> Result<(), Denial> {
     for (resource, before) in old.iter() {
-        let field = format!("{HARD}[{resource}]");
+        let field = format!("{hard}[{resource}]");
         let refuse = |what: String, rest: &str| {
             let message = format!("{field}: {before} {what}{rest}");
             Err(Denial::new(field.clone(), "QuotaInUse", message))
@@ -57,7 +68,7 @@ pub fn validate_change(old: &Amounts, new: &Amounts, selectors_change: bool, tak
         if selectors_change {
             return refuse(
                 what,
-                " while spec.namespaceSelectors changes; change the selectors first, then the limit",
+                &format!(" while {selectors} changes; change the selectors first, then the limit"),
             );
         }
         let taken = taken.get(resource);

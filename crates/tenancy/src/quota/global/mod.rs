@@ -7,6 +7,7 @@
 mod account;
 mod admission;
 mod change;
+pub(in crate::quota) mod reach;
 
 use std::collections::BTreeMap;
 
@@ -23,10 +24,12 @@ use k8s_openapi::{
 };
 use sha2::{Digest, Sha256};
 
+pub(crate) use self::change::check_change;
 pub use self::{
     account::Account,
     admission::{Operation, Review, admit},
     change::{validate, validate_change},
+    reach::{Counted, Moment, Reach, reach},
 };
 use super::{
     amounts::{Amounts, InvalidAmount},

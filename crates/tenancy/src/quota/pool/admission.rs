@@ -2,7 +2,7 @@
 
 use api::capsule::v1beta2::{ResourcePool, ResourcePoolClaim};
 
-use super::{Pool, RELEASE_ANNOTATION, asked, is_bound, is_released};
+use super::{MOST_RESOURCES, Pool, RELEASE_ANNOTATION, asked, is_bound, is_released};
 use crate::{
     denial::Denial,
     quantity::Quantity,
@@ -81,8 +81,9 @@ pub fn prepare(claim: &ResourcePoolClaim, old: Option<&ResourcePoolClaim>) -> Op
 /// Checks a claim that somebody writes. `old` is how it was.
 ///
 /// # Errors
-/// If an amount cannot be read, or the claim is in use and changes.
+/// If an amount cannot be read, nothing or too much is asked for, or the claim is in use and changes.
 pub fn validate_claim(claim: &ResourcePoolClaim, old: Option<&ResourcePoolClaim>) -> Result<(), Denial> {
+    let is_unchanged = old.is_some_and(|old| old.spec.claim == claim.spec.claim);
     let old = old.filter(|old| is_bound(old));
     let asks = asked(claim);
     if let Some(old) = old {
@@ -94,7 +95,24 @@ pub fn validate_claim(claim: &ResourcePoolClaim, old: Option<&ResourcePoolClaim>
             return Err(in_use("spec.claim", "its amounts can not change", pool));
         }
     }
-    asks.map(|_| ()).map_err(|error| unreadable(&error))
+    let asks = asks.map_err(|error| unreadable(&error))?;
+    // One from before can still lose its finalizers.
+    if is_unchanged {
+        return Ok(());
+    }
+    if asks.is_zero() {
+        return Err(Denial::new(
+            "spec.claim",
+            "ClaimEmpty",
+            "spec.claim: it asks for nothing; name what the namespace needs, such as requests.cpu: \"1\"",
+        ));
+    }
+    let count = asks.iter().count();
+    if count > MOST_RESOURCES {
+        let message = format!("spec.claim: it names {count} resources; a claim has at most {MOST_RESOURCES}");
+        return Err(Denial::new("spec.claim", "ClaimTooLarge", message));
+    }
+    Ok(())
 }
 
 /// What surrounds the deletion of a claim.

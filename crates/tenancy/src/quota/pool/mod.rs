@@ -83,6 +83,9 @@ pub fn asked(claim: &ResourcePoolClaim) -> Result<Amounts, InvalidAmount> {
     Amounts::parse("spec.claim", Some(&claim.spec.claim))
 }
 
+/// Most resources that a claim names. What it lacks is written into its status and its pool's.
+pub const MOST_RESOURCES: usize = 64;
+
 /// Whether the status says that the claim is in use.
 pub fn is_bound(claim: &ResourcePoolClaim) -> bool {
     let conditions = claim.status.iter().flat_map(|status| &status.conditions);

@@ -12,7 +12,7 @@ use k8s_openapi::{
 };
 
 use super::{
-    BOUND_CONDITION, EXHAUSTED_CONDITION, Pool, asked,
+    BOUND_CONDITION, EXHAUSTED_CONDITION, MOST_RESOURCES, Pool, asked,
     binding::in_use,
     division::{Asking, Exhaustion, Lack, Outcome, divide},
     is_released,
@@ -153,10 +153,13 @@ fn sort<'a>(
         let (Some(uid), Some(namespace)) = (&claim.metadata.uid, &claim.metadata.namespace) else {
             continue;
         };
-        // A claim that is going frees what it has; one that says nothing that can be counted asks for nothing.
+        // A claim that is going frees what it has; so does one that says nothing that can be counted, or more than admission
+        // lets pass.
         let stays = namespaces.contains(namespace) && !is_released(claim);
         match asked(claim) {
-            Ok(asked) if stays && claim.metadata.deletion_timestamp.is_none() => {
+            Ok(asked)
+                if stays && asked.iter().count() <= MOST_RESOURCES && claim.metadata.deletion_timestamp.is_none() =>
+            {
                 queue.push(Queued { uid, namespace, asked });
             }
             _ => lets_go.push(Letting {

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use api::capsule::v1beta2::ResourcePool;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use proptest::prelude::*;
@@ -436,6 +438,37 @@ fn a_claim_in_use_is_neither_changed_nor_deleted() {
     let unused = claim("one", 1, "cpu=1");
     assert_eq!(validate_deletion(&unused, Deletion::default()), Ok(()));
     assert_eq!(validate_claim(&claim("one", 1, "cpu=2"), Some(&unused)), Ok(()));
+}
+
+#[test]
+fn a_claim_asks_for_something_and_for_no_more_than_a_status_can_say() {
+    let asking = |names: usize, amount: &str| {
+        let mut claim = claim("one", 1, "");
+        claim.spec.claim = serde_json::from_value(
+            (0..names)
+                .map(|number| (format!("example.com/r{number}"), json!(amount)))
+                .collect(),
+        )
+        .unwrap();
+        claim
+    };
+    let message = |claim: &ResourcePoolClaim| validate_claim(claim, None).unwrap_err().message;
+    assert!(message(&asking(0, "1")).contains("asks for nothing"));
+    assert!(message(&asking(2, "0")).contains("asks for nothing"));
+    assert_eq!(validate_claim(&asking(64, "1"), None), Ok(()));
+    let much = asking(65, "1");
+    assert!(message(&much).contains("at most 64"));
+    // Stored before: its metadata can change, and its pool lets it go.
+    assert_eq!(validate_claim(&much, Some(&much)), Ok(()));
+    let namespaces = BTreeSet::from(["a".to_owned()]);
+    let plan = plan(
+        &Pool::default(),
+        &OwnerReference::default(),
+        &[much],
+        &namespaces,
+        &BTreeMap::new(),
+    );
+    assert_eq!((plan.lets_go.len(), plan.exhaustions.len()), (1, 0));
 }
 
 /// Writes what a plan serves into the pool's status, as the controller does.
