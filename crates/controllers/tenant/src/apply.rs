@@ -1,5 +1,6 @@
 //! Carries a plan out: as few requests as possible, several at a time, and every failure with the namespace it belongs to.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use api::capsule::names;
@@ -10,21 +11,27 @@ use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 use runtime::report::{is_conflict, is_not_found};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use crate::error::Error;
 use crate::metrics::Writes;
 use crate::owned::{Kept, Kind, Owned};
+use crate::takeover;
 
 /// Requests in flight at a time, over all tenants. The API server of a small machine is busy with this many already.
 const IN_FLIGHT: usize = 24;
+
+/// How often a take-over is begun again because the object changed in between, before the queue's backoff is waited for.
+const TAKE_OVER_ATTEMPTS: usize = 3;
 
 /// Begins the annotations that are ours alone on quotas.
 const QUOTA_ANNOTATIONS: &str = "quota.capsule.clastix.io/";
 
 /// An object as it should be, and its digest.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Object {
     NetworkPolicy(NetworkPolicy),
@@ -132,12 +139,8 @@ impl Writer {
         if !leftovers.is_empty() {
             let patch: json_patch::Patch = serde_json::from_value(Value::Array(leftovers)).unwrap_or_default();
             let _turn = self.turn("patch", K::KIND.name()).await;
-            let params = PatchParams {
-                field_manager: Some(names::FIELD_MANAGER.to_owned()),
-                ..PatchParams::default()
-            };
             answer = api
-                .patch(&name, &params, &Patch::<K>::Json(patch))
+                .patch(&name, &ours(), &Patch::<K>::Json(patch))
                 .await
                 .map_err(failed)?;
         }
@@ -145,14 +148,29 @@ impl Writer {
         Ok(())
     }
 
+    /// Applies, and once more if a predecessor owns fields beside us.
     async fn apply<K: Kept>(&self, api: &Api<K>, wanted: &K) -> kube::Result<K> {
+        for attempt in 1..=TAKE_OVER_ATTEMPTS {
+            let answer = self.apply_once(api, wanted).await?;
+            let Some(patch) = takeover::patch(answer.meta()) else {
+                return Ok(answer);
+            };
+            let patch: json_patch::Patch = serde_json::from_value(patch).map_err(kube::Error::SerdeError)?;
+            let _turn = self.turn("patch", K::KIND.name()).await;
+            let patch = Patch::<Value>::Json(patch);
+            match api.patch_metadata(&wanted.name_any(), &ours(), &patch).await {
+                Ok(_) => {}
+                Err(error) if is_conflict(&error) && attempt < TAKE_OVER_ATTEMPTS => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.apply_once(api, wanted).await
+    }
+
+    async fn apply_once<K: Kept>(&self, api: &Api<K>, wanted: &K) -> kube::Result<K> {
         let _turn = self.turn("apply", K::KIND.name()).await;
-        api.patch(
-            &wanted.name_any(),
-            &PatchParams::apply(names::FIELD_MANAGER).force(),
-            &Patch::Apply(wanted),
-        )
-        .await
+        let params = PatchParams::apply(names::FIELD_MANAGER).force();
+        api.patch(&wanted.name_any(), &params, &Patch::Apply(wanted)).await
     }
 
     async fn take_over<K: Kept>(
@@ -193,11 +211,7 @@ impl Writer {
         }});
         {
             let _turn = self.turn("patch", K::KIND.name()).await;
-            let params = PatchParams {
-                field_manager: Some(names::FIELD_MANAGER.to_owned()),
-                ..PatchParams::default()
-            };
-            api.patch(&name, &params, &Patch::Merge(&patch)).await.map_err(failed)?;
+            api.patch(&name, &ours(), &Patch::Merge(&patch)).await.map_err(failed)?;
         }
         self.apply(api, wanted).await.map_err(failed)
     }
@@ -239,11 +253,7 @@ impl Writer {
     pub async fn patch_namespace(&self, name: &str, patch: &Value) -> Result<Option<Namespace>, Error> {
         let api: Api<Namespace> = Api::all(self.client.clone());
         let _turn = self.turn("patch", "Namespace").await;
-        let params = PatchParams {
-            field_manager: Some(names::FIELD_MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
-        match api.patch(name, &params, &Patch::Merge(patch)).await {
+        match api.patch(name, &ours(), &Patch::Merge(patch)).await {
             Ok(namespace) => Ok(Some(namespace)),
             Err(error) if is_not_found(&error) => Ok(None),
             Err(source) => Err(Error::UpdateNamespace {
@@ -253,26 +263,41 @@ impl Writer {
         }
     }
 
-    /// Applies the status of a RuleStatus.
-    pub async fn publish_rules(&self, namespace: &str, name: &str, body: &Value) -> kube::Result<RuleStatus> {
-        let api: Api<RuleStatus> = Api::namespaced(self.client.clone(), namespace);
-        let _turn = self.turn("apply-status", Kind::RuleStatus.name()).await;
+    /// Applies the status of an object whose status is ours alone: what an earlier operator said there goes.
+    pub async fn publish<K>(&self, api: &Api<K>, name: &str, body: &Value) -> kube::Result<K>
+    where
+        K: kube::Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        let _turn = self.turn("apply-status", kind::<K>()).await;
         let params = PatchParams::apply(names::FIELD_MANAGER).force();
-        api.patch_status(name, &params, &Patch::Apply(body)).await
+        let answer = api.patch_status(name, &params, &Patch::Apply(body)).await?;
+        if !takeover::is_mixed(answer.meta()) {
+            return Ok(answer);
+        }
+        self.count("patch-status", kind::<K>());
+        let patch = json!([
+            {"op": "test", "path": "/metadata/uid", "value": answer.meta().uid},
+            {"op": "replace", "path": "/status", "value": body["status"]},
+        ]);
+        let patch: json_patch::Patch = serde_json::from_value(patch).map_err(kube::Error::SerdeError)?;
+        api.patch_status(name, &ours(), &Patch::<Value>::Json(patch)).await
     }
 
     /// Sets labels and annotations by a merge patch that carries the object's UID: another one of its name is left alone, as
-    /// is one that is gone.
-    pub(crate) async fn label<K>(&self, api: &Api<K>, kind: &'static str, name: &str, patch: &Value) -> kube::Result<()>
+    /// is one that is gone. They become `manager`'s; `kind` is for the metric.
+    pub(crate) async fn label<K>(
+        &self,
+        api: &Api<K>,
+        kind: &'static str,
+        name: &str,
+        manager: &str,
+        patch: &Value,
+    ) -> kube::Result<()>
     where
-        K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+        K: Clone + Debug + DeserializeOwned,
     {
         let _turn = self.turn("patch", kind).await;
-        let params = PatchParams {
-            field_manager: Some(names::FIELD_MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
-        match api.patch_metadata(name, &params, &Patch::Merge(patch)).await {
+        match api.patch_metadata(name, &by(manager), &Patch::Merge(patch)).await {
             Ok(_) => Ok(()),
             Err(error) if is_not_found(&error) || is_conflict(&error) => Ok(()),
             Err(error) => Err(error),
@@ -299,27 +324,38 @@ impl Writer {
         name: &str,
         params: &PatchParams,
         patch: &Patch<P>,
-        status: bool,
     ) -> kube::Result<K>
     where
-        K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
-        P: serde::Serialize + std::fmt::Debug,
+        K: kube::Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+        P: Serialize + Debug,
     {
-        let kind: &'static str = match K::kind(&()) {
-            std::borrow::Cow::Borrowed(kind) => kind,
-            std::borrow::Cow::Owned(_) => "other",
-        };
         let api: Api<K> = Api::all(self.client.clone());
-        let _turn = self.turn(verb, kind).await;
-        if status {
-            api.patch_status(name, params, patch).await
-        } else {
-            api.patch(name, params, patch).await
-        }
+        let _turn = self.turn(verb, kind::<K>()).await;
+        api.patch(name, params, patch).await
     }
 
     pub fn count(&self, verb: &'static str, kind: &'static str) {
         self.writes.count(verb, kind);
+    }
+}
+
+/// Parameters of a patch that is no apply.
+fn ours() -> PatchParams {
+    by(names::FIELD_MANAGER)
+}
+
+fn by(manager: &str) -> PatchParams {
+    PatchParams {
+        field_manager: Some(manager.to_owned()),
+        ..PatchParams::default()
+    }
+}
+
+/// For metric labels.
+fn kind<K: kube::Resource<DynamicType = ()>>() -> &'static str {
+    match K::kind(&()) {
+        std::borrow::Cow::Borrowed(kind) => kind,
+        std::borrow::Cow::Owned(_) => "other",
     }
 }
 

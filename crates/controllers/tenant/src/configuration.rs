@@ -34,7 +34,7 @@ use tenancy::tenant_owners;
 use crate::Context;
 use crate::apply::{Writer, only};
 use crate::error::Error;
-use crate::observe::{Written, promoted};
+use crate::observe::{Membership, Written, promoted_everywhere};
 use crate::status::condition;
 
 /// How long the configuration has to be missing before it is made: longer than an installer takes from the Deployment to the
@@ -58,6 +58,7 @@ pub(crate) struct Configuration {
     promoted: Shared<ServiceAccount>,
     roles: Shared<ClusterRole>,
     bindings: Shared<ClusterRoleBinding>,
+    membership: Membership,
     written: Written,
 }
 
@@ -71,8 +72,8 @@ pub struct Grants {
 
 /// The roles by which tenant users create namespaces and owners delete theirs.
 ///
-/// `users` are all tenant users ([`tenant_owners::users`]), `promoted` full names of ServiceAccounts that carry the label of promoted owners; they count if the configuration allows
-/// promotion.
+/// `users` are all tenant users ([`tenant_owners::users`]), `promoted` full names of ServiceAccounts that the label makes owners of
+/// their tenants; they count if the configuration allows promotion.
 pub fn grants(spec: &CapsuleConfigurationSpec, users: &[UserSpec], promoted: &[String]) -> Grants {
     let meta = |name: &str| ObjectMeta {
         name: Some(name.to_owned()),
@@ -130,7 +131,12 @@ fn fallback(name: &str, tls_secret: &str) -> CapsuleConfiguration {
 }
 
 impl Configuration {
-    pub(crate) fn start(context: &Context, writer: &Writer, promoted: &Shared<ServiceAccount>) -> Self {
+    pub(crate) fn start(
+        context: &Context,
+        writer: &Writer,
+        membership: &Membership,
+        promoted: &Shared<ServiceAccount>,
+    ) -> Self {
         let (client, shutdown) = (&context.client, &context.shutdown);
         let selected = || watcher::Config::default().labels(CREATED_BY);
         Self {
@@ -142,6 +148,7 @@ impl Configuration {
             configurations: context.configurations.clone(),
             tenants: context.tenants.clone(),
             tenant_owners: context.tenant_owners.clone(),
+            membership: membership.clone(),
             promoted: promoted.clone(),
             roles: Shared::start(Api::all(client.clone()), selected(), |_| {}, shutdown),
             bindings: Shared::start(Api::all(client.clone()), selected(), |_| {}, shutdown),
@@ -226,7 +233,11 @@ impl Configuration {
     }
 
     async fn keep_grants(&self, spec: &CapsuleConfigurationSpec, users: &[UserSpec]) -> Result<(), Error> {
-        let wanted = grants(spec, users, &promoted(&self.promoted, |_| true));
+        let wanted = grants(
+            spec,
+            users,
+            &promoted_everywhere(&self.promoted, &self.membership, &self.tenants),
+        );
         for role in [&wanted.provisioner, &wanted.deleter] {
             let known = self.roles.get(None, &role.name_any());
             let equal = known.as_ref().is_some_and(|known| known.rules == role.rules);
@@ -266,7 +277,7 @@ impl Configuration {
         let params = PatchParams::apply(names::FIELD_MANAGER).force();
         let answer: K = self
             .writer
-            .patch_cluster_wide("apply", &object.name_any(), &params, &Patch::Apply(object), false)
+            .patch_cluster_wide("apply", &object.name_any(), &params, &Patch::Apply(object))
             .await
             .map_err(|source| Error::ApplyClusterWide {
                 kind: kind::<K>(),
@@ -321,16 +332,13 @@ impl Configuration {
             "apiVersion": names::API_VERSION, "kind": "CapsuleConfiguration",
             "metadata": {"name": self.name, "uid": configuration.uid()}, "status": status,
         });
-        let params = PatchParams::apply(names::FIELD_MANAGER).force();
-        let answer: CapsuleConfiguration = self
-            .writer
-            .patch_cluster_wide("apply-status", &self.name, &params, &Patch::Apply(&body), true)
-            .await
-            .map_err(|source| Error::PublishStatus {
-                kind: "CapsuleConfiguration",
-                name: self.name.clone(),
-                source,
-            })?;
+        let api: Api<CapsuleConfiguration> = Api::all(self.writer.client().clone());
+        let published = self.writer.publish(&api, &self.name, &body).await;
+        let answer = published.map_err(|source| Error::PublishStatus {
+            kind: "CapsuleConfiguration",
+            name: self.name.clone(),
+            source,
+        })?;
         self.written.note(&answer);
         Ok(())
     }

@@ -19,7 +19,7 @@ use tenancy::settings::Settings;
 use tenancy::{bindings, classes, metadata, promotion, quotas, replicas};
 
 use crate::apply::Object;
-use crate::owned::{Kind, Owned, Record};
+use crate::owned::{Kept, Kind, Owned, Record};
 use crate::rule_status;
 
 /// What was read, all of it from memory.
@@ -170,7 +170,11 @@ pub fn plan(tenant: &Tenant, observed: &Observed, owned: &Owned) -> Plan {
             let mut unknown: Vec<Kind> = quotas.is_none().then_some(Kind::ResourceQuota).into_iter().collect();
             let mut wanted = wanted(tenant, &owners, &plan.promotions, namespace, quotas.unwrap_or_default());
             match rule_status::managed(tenant, namespace) {
-                Ok(rules) => wanted.extend(rules.map(|rules| Object::RuleStatus(Box::new(rules)))),
+                Ok(rules) => {
+                    let empty = || rule_status::empty(tenant, namespace);
+                    let rules = rules.or_else(|| Some(empty()).filter(|empty| has(empty, &uid, records)));
+                    wanted.extend(rules.map(|rules| Object::RuleStatus(Box::new(rules))));
+                }
                 Err(problem) => {
                     unknown.push(Kind::RuleStatus);
                     space.problems.push(problem);
@@ -295,6 +299,13 @@ fn compare(
             space.removals.push(removal(&space.name, record));
         }
     }
+}
+
+/// Whether the tenant has an object of this kind and name there.
+fn has<K: Kept>(object: &K, owner_uid: &str, records: &[Record]) -> bool {
+    let name = object.name_any();
+    let mut records = records.iter();
+    records.any(|record| record.kind == K::KIND && *record.name == *name && is_of(record, owner_uid))
 }
 
 fn is_of(record: &Record, owner_uid: &str) -> bool {
@@ -432,8 +443,6 @@ mod tests {
     use k8s_openapi::api::core::v1::LimitRange;
     use k8s_openapi::api::networking::v1::NetworkPolicy;
     use k8s_openapi::api::rbac::v1::RoleBinding;
-
-    use crate::owned::Kept;
 
     fn tenant(spec: Value, more: Value) -> Tenant {
         let mut object = json!({"apiVersion": "capsule.clastix.io/v1beta2", "kind": "Tenant", "spec": spec, "metadata":
@@ -726,6 +735,12 @@ mod tests {
         );
         assert_eq!(unrendered.spaces[0].problems.len(), 1);
         let without = of(json!({"rules": [{"permissions": {}}]}), records);
-        assert_eq!(words(&without.spaces[0]), ["remove RuleStatus capsule-managed-rules"]);
+        assert_eq!(
+            words(&without.spaces[0]),
+            ["apply RuleStatus capsule-managed-rules"],
+            "it stays, empty: its status says what is to be taken off objects"
+        );
+        let records = carried_out(&without, &owned);
+        assert_eq!(words(&of(json!({}), records).spaces[0]), [""; 0]);
     }
 }

@@ -38,6 +38,12 @@ pub enum Error {
         name: String,
         source: kube::Error,
     },
+    #[error("failed to set labels and annotations that rules manage on {what}")]
+    UpdateManaged {
+        /// Resource, namespace and name.
+        what: String,
+        source: kube::Error,
+    },
     #[error("failed to read {what}")]
     Read { what: String, source: kube::Error },
     #[error("failed to delete namespace {name}")]
@@ -95,6 +101,7 @@ impl Error {
             | Self::Delete { source, .. }
             | Self::UpdateNamespace { source, .. }
             | Self::UpdateMetadata { source, .. }
+            | Self::UpdateManaged { source, .. }
             | Self::Read { source, .. }
             | Self::DeleteNamespace { source, .. }
             | Self::UpdateTenant { source, .. }
@@ -114,7 +121,7 @@ impl Report for Error {
             Self::RoleTaken { .. } => "NameTaken",
             Self::Delete { .. } | Self::DeleteClusterWide { .. } => "DeleteFailed",
             Self::UpdateNamespace { .. } => "NamespaceUpdateFailed",
-            Self::UpdateMetadata { .. } => "MetadataUpdateFailed",
+            Self::UpdateMetadata { .. } | Self::UpdateManaged { .. } => "MetadataUpdateFailed",
             Self::Read { .. } => "ReadFailed",
             Self::DeleteNamespace { .. } => "NamespaceDeletionFailed",
             Self::UpdateTenant { .. } => "TenantUpdateFailed",

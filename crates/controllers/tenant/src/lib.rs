@@ -27,8 +27,10 @@ pub mod observe;
 pub mod owned;
 mod owners;
 mod pace;
+mod rule_quotas;
 mod rule_status;
 pub mod status;
+mod takeover;
 mod watches;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,6 +65,7 @@ use observe::{Membership, Written};
 use owned::Owned;
 use owners::OwnerStatuses;
 use pace::Pace;
+use rule_quotas::RuleQuotas;
 use rule_status::RuleStatuses;
 use status::Outcome;
 use tenancy::settings::Settings;
@@ -140,7 +143,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
         watches::follow::<RuleStatus>(client, &owned, &queue, shutdown),
     ];
     let (accounts, promotable) = (labelled(&context, PROMOTED), labelled(&context, PROMOTABLE));
-    let configuration = Configuration::start(&context, &writer, &accounts);
+    let configuration = Configuration::start(&context, &writer, &membership, &accounts);
     let rule_statuses = RuleStatuses::start(&context, &writer);
     for mut kind in listed {
         kind.wait_for(|listed| *listed)
@@ -173,6 +176,10 @@ pub async fn run(context: Context) -> Result<(), Error> {
     );
     let objects_runner = Controller::new("object-metadata", &context.metrics);
     let rule_status_runner = Controller::new("rule-status", &context.metrics).concurrency(CONCURRENCY);
+    let (rule_quotas, rule_quotas_runner) = (
+        RuleQuotas::start(&context),
+        Controller::new("rule-quotas", &context.metrics),
+    );
     let tenants = Arc::new(Tenants {
         context: context.clone(),
         owned,
@@ -194,6 +201,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
         owners.run(owners_runner, context.shutdown.clone()),
         objects.run(objects_runner, context.shutdown.clone()),
         rule_statuses.run(rule_status_runner, context.shutdown.clone()),
+        rule_quotas.run(rule_quotas_runner, context.shutdown.clone()),
     );
     Ok(())
 }
@@ -262,7 +270,21 @@ fn heeded(change: &Change<CapsuleConfiguration>) -> Option<CapsuleConfigurationS
 /// ServiceAccounts that a label promotes.
 fn labelled(context: &Context, selector: &str) -> Shared<ServiceAccount> {
     let selected = watcher::Config::default().labels(selector);
-    Shared::start(Api::all(context.client.clone()), selected, |_| {}, &context.shutdown)
+    let only_labels = |account: &mut ServiceAccount| {
+        // Whatever else is in them is the tenants' to write, and nobody here reads it.
+        *account = ServiceAccount {
+            metadata: std::mem::take(&mut account.metadata),
+            ..ServiceAccount::default()
+        };
+        account.metadata.annotations = None;
+        account.metadata.owner_references = None;
+    };
+    Shared::start(
+        Api::all(context.client.clone()),
+        selected,
+        only_labels,
+        &context.shutdown,
+    )
 }
 
 struct Tenants {
@@ -461,7 +483,7 @@ impl Tenants {
         };
         match self
             .writer
-            .patch_cluster_wide::<Tenant, _>("patch", &name, &params, &Patch::Merge(patch), false)
+            .patch_cluster_wide::<Tenant, _>("patch", &name, &params, &Patch::Merge(patch))
             .await
         {
             Ok(answer) => {
@@ -479,12 +501,8 @@ impl Tenants {
             "apiVersion": names::API_VERSION, "kind": names::TENANT_KIND,
             "metadata": {"name": name, "uid": tenant.uid()}, "status": status,
         });
-        let params = PatchParams::apply(names::FIELD_MANAGER).force();
-        match self
-            .writer
-            .patch_cluster_wide::<Tenant, _>("apply-status", &name, &params, &Patch::Apply(&body), true)
-            .await
-        {
+        let api: Api<Tenant> = Api::all(self.context.client.clone());
+        match self.writer.publish(&api, &name, &body).await {
             Ok(answer) => {
                 self.written.note(&answer);
                 Ok(())

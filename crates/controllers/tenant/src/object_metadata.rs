@@ -305,7 +305,11 @@ impl ObjectMetadata {
             return Ok(());
         };
         let patch = patch(&found.metadata, &missing);
-        let written = self.inner.writer.label(&api, kind.name(), name, &patch).await;
+        let written = self
+            .inner
+            .writer
+            .label(&api, kind.name(), name, names::FIELD_MANAGER, &patch)
+            .await;
         written.map_err(|source| Error::UpdateMetadata {
             kind: kind.name(),
             name: format!("{namespace}/{name}"),
@@ -328,7 +332,11 @@ impl ObjectMetadata {
             ..Metadata::default()
         };
         let (patch, kind) = (patch(&volume.metadata, &missing), Kind::Volume.name());
-        let written = self.inner.writer.label(&api, kind, name, &patch).await;
+        let written = self
+            .inner
+            .writer
+            .label(&api, kind, name, names::FIELD_MANAGER, &patch)
+            .await;
         written.map_err(|source| Error::UpdateMetadata {
             kind,
             name: name.to_owned(),

@@ -3,9 +3,10 @@
 //! A namespace belongs to the tenant whose UID its owner reference carries. The tenant's name and the tenant label
 //! are what people read; a tenant that was deleted and made again under its old name owns nothing of its predecessor.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use api::capsule::v1beta2::Tenant;
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::{Resource, ResourceExt};
 use runtime::Shared;
@@ -20,7 +21,11 @@ pub fn owner(namespace: &Namespace) -> Option<(&str, &str)> {
         .map(|owner| (owner.name.as_str(), owner.uid.as_str()))
 }
 
-/// Full names of ServiceAccounts that carry the label of promoted owners, in the namespaces asked for, sorted.
+/// How many ServiceAccounts of one tenant a label makes its owners: the first by name. Owners label as many as they like, and
+/// each is a subject of the one binding that lets tenant users create namespaces.
+const MOST_PROMOTED: usize = 50;
+
+/// Full names of ServiceAccounts that carry the label of promoted owners, in the namespaces of one tenant, sorted.
 pub(crate) fn promoted(accounts: &Shared<ServiceAccount>, is_asked_for: impl Fn(&str) -> bool) -> Vec<String> {
     let mut names: Vec<String> = accounts
         .store()
@@ -30,7 +35,43 @@ pub(crate) fn promoted(accounts: &Shared<ServiceAccount>, is_asked_for: impl Fn(
         .map(|account| full_name(account))
         .collect();
     names.sort_unstable();
+    names.truncate(MOST_PROMOTED);
     names
+}
+
+/// The same over all tenants that let their owners promote. A ServiceAccount in a namespace of nobody is promoted by nobody.
+pub(crate) fn promoted_everywhere(
+    accounts: &Shared<ServiceAccount>,
+    membership: &Membership,
+    tenants: &Shared<Tenant>,
+) -> Vec<String> {
+    let allows = |name: &str, uid: &str| {
+        let tenant = tenants.get(None, name);
+        tenant.is_some_and(|tenant| {
+            let permissions = tenant.spec.permissions.as_ref();
+            tenant.metadata.uid.as_deref() == Some(uid)
+                && permissions.is_some_and(|permissions| permissions.allow_owner_promotion)
+        })
+    };
+    let mut of_tenant: BTreeMap<Arc<str>, Vec<String>> = BTreeMap::new();
+    for account in accounts.store().state() {
+        let owner = account
+            .metadata
+            .namespace
+            .as_deref()
+            .and_then(|place| membership.owner_of(place));
+        if let Some((name, uid)) = owner
+            && allows(&name, &uid)
+        {
+            of_tenant.entry(uid).or_default().push(full_name(&account));
+        }
+    }
+    let first = of_tenant.into_values().flat_map(|mut names| {
+        names.sort_unstable();
+        names.truncate(MOST_PROMOTED);
+        names
+    });
+    first.collect()
 }
 
 /// The accounts in the namespaces asked for, sorted by namespace and name.

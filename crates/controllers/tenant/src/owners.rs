@@ -6,8 +6,7 @@ use std::sync::Arc;
 use api::capsule::names;
 use api::capsule::v1beta2::{Tenant, TenantOwner, TenantOwnerStatus};
 use jiff::Timestamp;
-use kube::ResourceExt;
-use kube::api::{Patch, PatchParams};
+use kube::{Api, ResourceExt};
 use runtime::report::{is_conflict, is_not_found};
 use runtime::shared::Change;
 use runtime::{Action, Controller, Queue, Shared, Shutdown};
@@ -107,12 +106,8 @@ impl OwnerStatuses {
             "apiVersion": names::API_VERSION, "kind": "TenantOwner",
             "metadata": {"name": name, "uid": owner.uid()}, "status": status,
         });
-        let params = PatchParams::apply(names::FIELD_MANAGER).force();
-        match self
-            .writer
-            .patch_cluster_wide::<TenantOwner, _>("apply-status", &name, &params, &Patch::Apply(&body), true)
-            .await
-        {
+        let api: Api<TenantOwner> = Api::all(self.writer.client().clone());
+        match self.writer.publish(&api, &name, &body).await {
             Ok(answer) => {
                 self.written.note(&answer);
                 Ok(())

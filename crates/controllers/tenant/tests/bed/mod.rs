@@ -8,7 +8,7 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use api::capsule::v1beta2::{CapsuleConfiguration, RuleStatus, Tenant, TenantOwner};
+use api::capsule::v1beta2::{CapsuleConfiguration, GlobalResourceQuota, RuleStatus, Tenant, TenantOwner};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -65,6 +65,7 @@ pub async fn install(client: &Client) {
         api::schema::crd::<TenantOwner>(),
         api::schema::crd::<CapsuleConfiguration>(),
         api::schema::crd::<RuleStatus>(),
+        api::schema::crd::<GlobalResourceQuota>(),
     ] {
         let params = PatchParams::apply("tests").force();
         api.patch(&crd.name_any(), &params, &Patch::Apply(&crd)).await.unwrap();
@@ -74,10 +75,12 @@ pub async fn install(client: &Client) {
         let configurations: Api<CapsuleConfiguration> = Api::all(client.clone());
         let rules: Api<RuleStatus> = Api::all(client.clone());
         let owners: Api<TenantOwner> = Api::all(client.clone());
+        let quotas: Api<GlobalResourceQuota> = Api::all(client.clone());
         let served = tenants.list(&ListParams::default()).await.is_ok()
             && configurations.list(&ListParams::default()).await.is_ok()
             && rules.list(&ListParams::default()).await.is_ok()
-            && owners.list(&ListParams::default()).await.is_ok();
+            && owners.list(&ListParams::default()).await.is_ok()
+            && quotas.list(&ListParams::default()).await.is_ok();
         served.then_some(()).ok_or("not yet".to_owned())
     })
     .await;
