@@ -16,11 +16,14 @@ use k8s_openapi::api::admissionregistration::v1::{
     MatchCondition, MutatingWebhook, MutatingWebhookConfiguration, RuleWithOperations, ServiceReference,
     ValidatingWebhook, ValidatingWebhookConfiguration, WebhookClientConfig,
 };
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as apiextensions;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
     LabelSelector, LabelSelectorRequirement, ObjectMeta, OwnerReference,
 };
 
 use std::collections::BTreeMap;
+
+use api::capsule::definition;
 
 use crate::rule::{Component, Condition, Failure, Phase, Requirement, Rule, SideEffects, Target};
 
@@ -106,6 +109,23 @@ impl Endpoint {
     }
 }
 
+/// Who converts Tenants: whoever answers at this place, as hooks would be asked there.
+pub fn conversion(placement: &Placement) -> apiextensions::CustomResourceConversion {
+    let config = placement
+        .endpoint
+        .client_config(definition::CONVERSION_PATH, &placement.bundle);
+    definition::conversion(apiextensions::WebhookClientConfig {
+        ca_bundle: config.ca_bundle,
+        service: config.service.map(|service| apiextensions::ServiceReference {
+            name: service.name,
+            namespace: service.namespace,
+            path: service.path,
+            port: service.port,
+        }),
+        url: config.url,
+    })
+}
+
 /// The configuration of a component's mutating rules.
 pub fn mutating(
     rules: &[Rule],
@@ -143,23 +163,28 @@ pub fn validating(
     placement: &Placement,
 ) -> ValidatingWebhookConfiguration {
     let webhooks = of(rules, component, Phase::Validating)
-        .map(|rule| ValidatingWebhook {
-            admission_review_versions: review_versions(),
-            client_config: placement.endpoint.client_config(rule.path, &placement.bundle),
-            failure_policy: Some(failure_policy(rule).to_owned()),
-            match_conditions: match_conditions(rule, ourselves),
-            match_policy: Some(MATCH_POLICY.to_owned()),
-            name: rule.name.to_owned(),
-            namespace_selector: Some(selector(rule.namespaces)),
-            object_selector: Some(selector(rule.objects)),
-            rules: Some(rule.targets.iter().map(operations).collect()),
-            side_effects: side_effects(rule).to_owned(),
-            timeout_seconds: Some(TIMEOUT_SECONDS),
-        })
+        .map(|rule| validating_hook(rule, ourselves, placement))
         .collect();
     ValidatingWebhookConfiguration {
         metadata: metadata(component, placement),
         webhooks: Some(webhooks),
+    }
+}
+
+/// One validating rule.
+pub(crate) fn validating_hook(rule: &Rule, ourselves: &str, placement: &Placement) -> ValidatingWebhook {
+    ValidatingWebhook {
+        admission_review_versions: review_versions(),
+        client_config: placement.endpoint.client_config(rule.path, &placement.bundle),
+        failure_policy: Some(failure_policy(rule).to_owned()),
+        match_conditions: match_conditions(rule, ourselves),
+        match_policy: Some(MATCH_POLICY.to_owned()),
+        name: rule.name.to_owned(),
+        namespace_selector: Some(selector(rule.namespaces)),
+        object_selector: Some(selector(rule.objects)),
+        rules: Some(rule.targets.iter().map(operations).collect()),
+        side_effects: side_effects(rule).to_owned(),
+        timeout_seconds: Some(TIMEOUT_SECONDS),
     }
 }
 
@@ -251,6 +276,10 @@ fn match_conditions(rule: &Rule, ourselves: &str) -> Option<Vec<MatchCondition>>
             Condition::NotTheClusterItself => MatchCondition {
                 name: "not-the-cluster-itself".to_owned(),
                 expression: not_the_cluster_itself(ourselves),
+            },
+            Condition::NotOurselves => MatchCondition {
+                name: "not-the-operator".to_owned(),
+                expression: format!("request.userInfo.username != {}", cel_string(ourselves)),
             },
             Condition::TenantMatter => MatchCondition {
                 name: "tenant-matter".to_owned(),

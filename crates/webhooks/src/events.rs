@@ -1,10 +1,12 @@
 //! Events about what was refused, or passed and is to be known, beside the object that it was about.
 //!
 //! An answer never waits for one: they go through a queue, and what does not fit into it, or cannot be written, is
-//! dropped. The author has the same sentence in the answer already; the Event is for whoever looks later, for example
-//! at a ReplicaSet whose pods do not come.
+//! dropped; so is what one tenant causes beyond its [pace](crate::event_pace). The author has the same sentence in the
+//! answer already; the Event is for whoever looks later, for example at a ReplicaSet whose pods do not come.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use api::capsule::names;
 use jiff::Timestamp;
@@ -17,6 +19,7 @@ use tenancy::denial::Denial;
 use tenancy::rules::Outcome;
 use tokio::sync::mpsc;
 
+use crate::event_pace::Pace;
 use crate::review::Request;
 
 /// How many wait to be written.
@@ -38,6 +41,7 @@ const USER_ANNOTATION: &str = "audit.projectcapsule.dev/username";
 pub(crate) struct Events {
     /// `None`: nobody writes them.
     queue: Option<mpsc::Sender<Event>>,
+    pace: Arc<Mutex<Pace>>,
 }
 
 impl Events {
@@ -54,7 +58,10 @@ impl Events {
                 }
             }
         });
-        Self { queue: Some(sender) }
+        Self {
+            queue: Some(sender),
+            pace: Arc::default(),
+        }
     }
 
     /// Tells that a request was refused, unless it was a dry run.
@@ -81,6 +88,12 @@ impl Events {
         if request.dry_run == Some(true) {
             return;
         }
+        let whose = tenant.or(request.namespace.as_deref()).unwrap_or_default();
+        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        if !pace.admits(whose, Instant::now()) {
+            return;
+        }
+        drop(pace);
         if queue.try_send(event(request, news, tenant, Timestamp::now())).is_err() {
             tracing::debug!("an Event was dropped, because too many wait to be written");
         }

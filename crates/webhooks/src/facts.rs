@@ -4,7 +4,7 @@
 //! follows its namespace at once, a namespace its tenant. What a rule would otherwise take for "there is none" is
 //! therefore asked for live, and only then: in the common case nothing is requested here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,15 +21,19 @@ use serde_json::value::RawValue;
 use tenancy::caller::{self, Caller};
 use tenancy::control_plane::deputy::Own;
 use tenancy::control_plane::network::TakenNodePort;
+use tenancy::denial::Denial;
 use tenancy::hostname_collision;
 use tenancy::index;
 use tenancy::linkage;
 use tenancy::name::is_dns_subdomain;
+use tenancy::quota::amounts::Amounts;
 use tenancy::quota::pool::Deletion;
 use tenancy::rules::reach;
 use tenancy::subject::User;
 
 use crate::live_classes;
+use crate::live_custom_quotas;
+use crate::live_global_quotas;
 use crate::live_pools;
 use crate::namespace_rules::Rules;
 use crate::review::{Operation, Request};
@@ -51,6 +55,12 @@ pub struct Facts {
     pub pools: Vec<ResourcePool>,
     /// What surrounds the deletion of a claim that is in use.
     pub end_of_claim: Deletion,
+    /// Why a quota across namespaces, or a custom one, has not enough for the request; otherwise what it takes is promised.
+    pub quota_refusal: Option<Denial>,
+    /// What is taken of the GlobalResourceQuota that is changed.
+    pub taken: Amounts,
+    /// What is taken of the quotas of the tenant's rules, by the name in the rule.
+    pub taken_of_rules: BTreeMap<String, Amounts>,
     /// What of a control plane's namespace carries its name. Claims are read when it names one.
     pub own: Own,
     /// Who has the node port that the control plane wants.
@@ -87,6 +97,7 @@ pub(crate) async fn collect(
     if rule.component == Component::NamespaceTenants
         && let Some(namespace) = request.namespace.as_deref().filter(|namespace| !namespace.is_empty())
         && request.kind.kind != "Namespace"
+        && !rule.needs.contains(&Need::CustomQuotas)
     {
         view.known = tenant_of_request(client, view.known, namespace).await?;
     }
@@ -111,6 +122,10 @@ pub(crate) async fn collect(
             }
             Need::Hostnames => hostnames(client, source, &view, request).await?,
             Need::Rules => facts.rules = rules(client, source, &view, request).await?,
+            Need::GlobalQuotas => facts.quota_refusal = live_global_quotas::reserve(client, source, request).await?,
+            Need::CustomQuotas => facts.quota_refusal = live_custom_quotas::reserve(client, source, request).await?,
+            Need::TakenOfGlobalQuota => facts.taken = live_global_quotas::taken_of_changed(source, request),
+            Need::TakenOfRuleQuotas => facts.taken_of_rules = live_global_quotas::taken_of_rules(source, request),
             Need::SurroundingsOfControlPlane => surroundings(client, source, request, &mut facts).await?,
         }
     }

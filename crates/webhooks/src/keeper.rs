@@ -1,4 +1,4 @@
-//! Carries the wanted configurations and policies into the API server and notices when they drift.
+//! Carries the wanted configurations, policies and the conversion of Tenants into the API server and notices when they drift.
 //!
 //! Two roles, because replicas of two versions may run side by side during a rollout and would otherwise overwrite each
 //! other: every replica observes (its readiness and its certificate depend on what is published), and the leader writes.
@@ -15,6 +15,7 @@ use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicyBinding, ValidatingWebhookConfiguration, WebhookClientConfig,
 };
 use k8s_openapi::api::rbac::v1::ClusterRole;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceConversion;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, DeleteParams, ListParams, PostParams, Preconditions};
 use kube::core::PartialObjectMeta;
@@ -26,9 +27,9 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use crate::configurations::{COMPONENT_LABEL, CREATED_BY};
-use crate::reachable;
 use crate::rule::Component;
 use crate::tls::Publication;
+use crate::{definition, reachable};
 
 /// Everything that should be in the API server.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -38,6 +39,8 @@ pub struct Desired {
     pub policies: Vec<(ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding)>,
     /// What marks the objects of tenants, where the API server serves the kind.
     pub labelling: Option<(MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding)>,
+    /// Who converts Tenants, where they are ours to convert.
+    pub conversion: Option<CustomResourceConversion>,
     /// The ClusterRole that all of it ends with. Its UID is read with every pass: one that was made again is another one, and
     /// what names its predecessor is garbage to the API server.
     pub owner_cluster_role: Option<String>,
@@ -115,9 +118,14 @@ impl runtime::Report for Error {
     }
 }
 
-/// Keeps the API server equal to `desired` until the shutdown. Run it on the leader.
-pub async fn keep(client: Client, mut desired: watch::Receiver<Option<Arc<Desired>>>, shutdown: &Shutdown) {
-    let mut drift = std::pin::pin!(drift(&client));
+/// Keeps the API server equal to `desired` until the shutdown. Run it on the leader. `converts`: whether Tenants are ours.
+pub(crate) async fn keep(
+    client: Client,
+    mut desired: watch::Receiver<Option<Arc<Desired>>>,
+    converts: bool,
+    shutdown: &Shutdown,
+) {
+    let mut drift = std::pin::pin!(drift(&client, converts));
     loop {
         let wanted = desired.borrow_and_update().clone();
         let wait = match wanted {
@@ -146,10 +154,11 @@ pub async fn keep(client: Client, mut desired: watch::Receiver<Option<Arc<Desire
 pub(crate) async fn observe(
     client: Client,
     mut desired: watch::Receiver<Option<Arc<Desired>>>,
+    converts: bool,
     publication: watch::Sender<Option<Publication>>,
     shutdown: &Shutdown,
 ) {
-    let mut drift = std::pin::pin!(drift(&client));
+    let mut drift = std::pin::pin!(drift(&client, converts));
     loop {
         let wanted = desired.borrow_and_update().clone();
         let wait = match wanted {
@@ -186,7 +195,7 @@ pub(crate) async fn observe(
     }
 }
 
-/// The bundle that every hook of ours carries in the API server, if it is the same in all of them.
+/// The bundle that every hook of ours and the conversion carry in the API server, if it is the same in all of them.
 async fn published(client: &Client, desired: &Desired) -> Result<Option<String>, Error> {
     let mut bundles: Vec<Option<ByteString>> = Vec::new();
     let mut take = |config: WebhookClientConfig| bundles.push(config.ca_bundle);
@@ -217,6 +226,12 @@ async fn published(client: &Client, desired: &Desired) -> Result<Option<String>,
             .into_iter()
             .flatten()
             .for_each(|hook| take(hook.client_config));
+    }
+    if desired.conversion.is_some()
+        && let Some(live) = definition::published(client).await?
+    {
+        let config = live.webhook.and_then(|webhook| webhook.client_config);
+        bundles.push(config.and_then(|config| config.ca_bundle));
     }
     let Some(first) = bundles.first().cloned().flatten() else {
         return Ok(None);
@@ -279,7 +294,12 @@ pub async fn apply(client: &Client, desired: &Desired) -> Result<(), Error> {
         }
     }
     prune(client, &desired.validating).await?;
-    prune(client, &desired.mutating).await
+    prune(client, &desired.mutating).await?;
+    // Last: tenants are guarded also where somebody forgot to let us write this.
+    match &desired.conversion {
+        Some(conversion) => definition::ensure(client, conversion).await,
+        None => Ok(()),
+    }
 }
 
 /// Until the hooks can be answered, if some are about to be registered for the first time. Those that are there already guard
@@ -469,8 +489,8 @@ where
     }
 }
 
-/// A tick for every change of an object with our mark, whoever made it.
-fn drift(client: &Client) -> impl Stream<Item = ()> + use<> {
+/// A tick for every change of an object with our mark, and of the definition of Tenants if we convert them, whoever made it.
+fn drift(client: &Client, converts: bool) -> impl Stream<Item = ()> + use<> {
     fn changes<K>(client: &Client) -> stream::BoxStream<'static, ()>
     where
         K: Resource<Scope = k8s_openapi::ClusterResourceScope, DynamicType = ()> + Clone + Debug + Send + 'static,
@@ -481,12 +501,14 @@ fn drift(client: &Client) -> impl Stream<Item = ()> + use<> {
             .map(drop)
             .boxed()
     }
-    stream::select_all([
+    let definition = converts.then(|| definition::drift(client));
+    let marked = [
         changes::<MutatingWebhookConfiguration>(client),
         changes::<ValidatingWebhookConfiguration>(client),
         changes::<ValidatingAdmissionPolicy>(client),
         changes::<ValidatingAdmissionPolicyBinding>(client),
-    ])
+    ];
+    stream::select_all(marked.into_iter().chain(definition))
 }
 
 #[cfg(test)]

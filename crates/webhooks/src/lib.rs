@@ -1,4 +1,4 @@
-//! Admission: what tenants may write, decided while they write it.
+//! Admission: what tenants may write, decided while they write it. And [`conversion`] of Tenants between versions.
 //!
 //! Every replica serves; the leader keeps the webhook configurations and policies in the API server. One request goes through
 //! [`server`] (TLS, limits), [`router`] (which rule), [`facts`] (what the stores may not know yet), the rule's own pure
@@ -7,14 +7,22 @@
 //! What happens when we are away is part of each row, and of [`policies`]: the hard rules are also in the API server.
 
 pub mod configurations;
+pub mod conversion;
+mod counted;
+mod counted_custom;
 pub mod decide;
+mod definition;
+mod event_pace;
 mod events;
 pub mod facts;
 mod follow;
 mod hostnames;
 pub mod keeper;
 pub mod labelling;
+mod ledgers;
 mod live_classes;
+mod live_custom_quotas;
+mod live_global_quotas;
 mod live_pools;
 pub mod metrics;
 mod namespace_rules;
@@ -38,13 +46,14 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use kube::Client;
 use runtime::Shutdown;
+use tenancy::quota::custom;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use keeper::Desired;
 use metrics::Metrics;
 use router::Router;
-use rules::RULES;
+use rules::{CUSTOM_QUOTAS, GLOBAL_QUOTAS, RULES};
 use server::Limits;
 use settings::Identity;
 use tls::Publication;
@@ -112,7 +121,8 @@ impl Webhooks {
         ));
         tokio::spawn({
             let (client, wanted, shutdown) = (client.clone(), wanted.clone(), shutdown.clone());
-            async move { keeper::observe(client, wanted, publication, &shutdown).await }
+            let converts = source.namespace_tenants.is_some();
+            async move { keeper::observe(client, wanted, converts, publication, &shutdown).await }
         });
 
         let rules = RULES
@@ -144,9 +154,10 @@ impl Webhooks {
             .map_err(Error::Serve)
     }
 
-    /// Keeps the webhook configurations and policies until this shutdown (of a leadership, or of the process).
+    /// Keeps the webhook configurations, policies and the conversion until this shutdown (of a leadership, or of the process).
     pub async fn keep_configurations(&self, shutdown: &Shutdown) {
-        keeper::keep(self.client.clone(), self.desired.clone(), shutdown).await;
+        let converts = self.source.namespace_tenants.is_some();
+        keeper::keep(self.client.clone(), self.desired.clone(), converts, shutdown).await;
     }
 
     /// Why this replica should not be asked yet; `Ok` when it should: it knows the cluster's state, and API servers trust
@@ -181,7 +192,7 @@ impl NotReady {
     pub const ALL: [Self; 3] = [Self::Lists, Self::Certificate, Self::Trust];
 }
 
-/// Follows the CapsuleConfiguration and the certificate, and says what follows from them.
+/// Follows the CapsuleConfiguration, quotas and the certificate, and says what follows from them.
 async fn settle(
     source: Source,
     identity: Identity,
@@ -190,8 +201,15 @@ async fn settle(
     desired: watch::Sender<Option<Arc<Desired>>>,
     shutdown: Shutdown,
 ) {
-    let mut configurations = match &source.namespace_tenants {
-        Some(watches) => watches.configurations.changes().map(drop).boxed(),
+    let mut changes = match &source.namespace_tenants {
+        Some(watches) => {
+            let configurations = watches.configurations.changes().map(drop);
+            let quotas = watches.global_resource_quotas.changes().map(drop);
+            let custom = watches.custom_quotas.changes().map(drop);
+            let global_custom = watches.global_custom_quotas.changes().map(drop);
+            let custom = futures::stream::select(custom, global_custom);
+            futures::stream::select(configurations, futures::stream::select(quotas, custom)).boxed()
+        }
         None => futures::stream::pending().boxed(),
     };
     loop {
@@ -203,7 +221,20 @@ async fn settle(
                 replaced(current, Some(settings::place(&identity, configuration.as_deref())))
             });
             if let Some(material) = material.borrow_and_update().clone() {
-                let next = settings::desired(RULES, &identity, configuration.as_deref(), &material.bundle);
+                let mut next = settings::desired(RULES, &identity, configuration.as_deref(), &material.bundle);
+                if let Some(watches) = &source.namespace_tenants {
+                    let placement =
+                        settings::validating_placement(&identity, configuration.as_deref(), &material.bundle);
+                    let extent = counted::of_global_quotas(&watches.global_resource_quotas.store().state());
+                    counted::register(&mut next, &GLOBAL_QUOTAS, extent, &identity.user_name(), &placement);
+                    let (custom, global) = (
+                        watches.custom_quotas.store().state(),
+                        watches.global_custom_quotas.store().state(),
+                    );
+                    let reach = custom::reach(custom.iter().map(AsRef::as_ref), global.iter().map(AsRef::as_ref));
+                    let extent = reach.map(|reach| counted_custom::of_custom_quotas(&reach, &identity.namespace));
+                    counted::register(&mut next, &CUSTOM_QUOTAS, extent, &identity.user_name(), &placement);
+                }
                 desired.send_if_modified(|current| {
                     let changed = current.as_deref() != Some(&next);
                     if changed {
@@ -217,7 +248,7 @@ async fn settle(
             () = shutdown.cancelled() => return,
             () = source.ready(), if !is_ready => {}
             changed = material.changed() => if changed.is_err() { return },
-            changed = configurations.next() => if changed.is_none() { return },
+            changed = changes.next() => if changed.is_none() { return },
         }
     }
 }

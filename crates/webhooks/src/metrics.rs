@@ -1,4 +1,4 @@
-//! Counts of decisions, by rule and outcome, and how long they took.
+//! Counts of decisions, by rule and outcome, and how long they took; counts of conversions.
 
 use std::time::Instant;
 
@@ -20,6 +20,19 @@ pub enum Outcome {
     NotReady,
 }
 
+/// What became of a conversion review.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum Conversion {
+    Converted,
+    /// Something in the objects stood against it.
+    Refused,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfConversion {
+    outcome: Conversion,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Decision {
     rule: &'static str,
@@ -36,6 +49,7 @@ struct OfRule {
 pub struct Metrics {
     decisions: Family<Decision, Counter>,
     duration: Family<OfRule, Histogram>,
+    conversions: Family<OfConversion, Counter>,
 }
 
 impl Default for Metrics {
@@ -44,6 +58,7 @@ impl Default for Metrics {
         Self {
             decisions: Family::default(),
             duration: Family::new_with_constructor(buckets),
+            conversions: Family::default(),
         }
     }
 }
@@ -60,6 +75,15 @@ impl Metrics {
             "From the parsed request to the decision",
             self.duration.clone(),
         );
+        registry.register(
+            "cotenant_webhooks_conversions",
+            "Conversion reviews of Tenants",
+            self.conversions.clone(),
+        );
+    }
+
+    pub(crate) fn count_conversion(&self, outcome: Conversion) {
+        self.conversions.get_or_create(&OfConversion { outcome }).inc();
     }
 
     pub(crate) fn count(&self, rule: &Rule, outcome: Outcome, started: Instant) {

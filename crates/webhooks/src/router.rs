@@ -1,14 +1,24 @@
-//! From a path and a body to an answer: finds the rule, collects its facts, asks it, counts.
+//! From a path and a body to an answer: finds the rule, collects its facts, asks it, counts. Or converts.
 
 use std::collections::HashMap;
 use std::time::Instant;
 
+use crate::conversion;
 use crate::decide::{Question, Verdict};
 use crate::facts;
 use crate::metrics::{Metrics, Outcome};
-use crate::review::{self, Answer, Malformed, Operation, Request};
+use crate::review::{self, Answer, Operation, Request};
 use crate::rule::{Component, Rule};
 use crate::view::Source;
+
+/// Why a body is not a question that can be answered.
+#[derive(Debug, thiserror::Error)]
+pub enum Malformed {
+    #[error(transparent)]
+    Admission(#[from] review::Malformed),
+    #[error(transparent)]
+    Conversion(#[from] conversion::Malformed),
+}
 
 /// All rules by path, and where they look things up.
 pub struct Router {
@@ -32,7 +42,7 @@ impl Router {
     }
 
     pub fn knows(&self, path: &str) -> bool {
-        self.by_path.contains_key(path)
+        self.by_path.contains_key(path) || path == conversion::PATH
     }
 
     /// Answers one review.
@@ -40,6 +50,9 @@ impl Router {
     /// # Errors
     /// When the body is not a review: there is no question then that an answer could belong to.
     pub async fn answer(&self, path: &str, body: &[u8]) -> Result<Vec<u8>, Malformed> {
+        if path == conversion::PATH {
+            return Ok(conversion::answer(body, &self.metrics).await?);
+        }
         let (version, request) = review::parse(body)?;
         let rule = self
             .by_path

@@ -112,6 +112,8 @@ pub enum Condition {
     /// The caller is none of the parts that a cluster needs to keep going, and not this program: no outage of ours
     /// may hold them up. See [`crate::configurations`] for the list.
     NotTheClusterItself,
+    /// The caller is not this program. The parts of the cluster are asked about: pods of tenants are made by them.
+    NotOurselves,
     /// The caller is not an all-powerful administrator, or the namespace belongs (or would belong) to a tenant. Keeps
     /// the administrators' own namespaces out of reach of an outage.
     TenantMatter,
@@ -158,6 +160,14 @@ pub enum Need {
     Hostnames,
     /// The rules that hold in the namespace in question.
     Rules,
+    /// A promise of what the request takes, by each GlobalResourceQuota that is about it.
+    GlobalQuotas,
+    /// What is taken of the GlobalResourceQuota that is changed.
+    TakenOfGlobalQuota,
+    /// What is taken of the quotas of a tenant's rules.
+    TakenOfRuleQuotas,
+    /// That the custom quotas that count the object have room for it, and hold it.
+    CustomQuotas,
     /// The Secrets of the control plane in question, and the node ports that are taken.
     SurroundingsOfControlPlane,
 }

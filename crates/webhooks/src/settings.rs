@@ -85,24 +85,15 @@ pub fn desired(
         desired
             .mutating
             .push(configurations::mutating(rules, component, &ourselves, &placement));
-        let placement = match admission.and_then(|admission| admission.validating.as_ref()) {
-            Some(wanted) => placed(
-                identity,
-                &wanted.name,
-                &wanted.labels,
-                &wanted.annotations,
-                &wanted.client,
-                bundle,
-            ),
-            None => default_placement(identity, CAPSULE_CONFIGURATIONS, bundle),
-        };
         let placement = Placement {
             owner: owner.clone(),
-            ..placement
+            ..validating_placement(identity, configuration, bundle)
         };
         desired
             .validating
             .push(configurations::validating(rules, component, &ourselves, &placement));
+        // The configuration has no place of its own for this; whoever put something before our hooks put it before this, too.
+        desired.conversion = Some(configurations::conversion(&placement));
         let administrators = administrators(configuration);
         desired.policies = policies::policies(&ourselves, &administrators, owner.as_ref());
         desired.labelling = Some(labelling::policy(&ourselves, owner.as_ref()));
@@ -127,6 +118,26 @@ pub fn desired(
         ));
     }
     desired
+}
+
+/// Where API servers are told to ask validating hooks of namespace tenants, and the object that tells it.
+pub(crate) fn validating_placement(
+    identity: &Identity,
+    configuration: Option<&CapsuleConfiguration>,
+    bundle: &str,
+) -> Placement {
+    let admission = configuration.and_then(|configuration| configuration.spec.admission.as_ref());
+    match admission.and_then(|admission| admission.validating.as_ref()) {
+        Some(wanted) => placed(
+            identity,
+            &wanted.name,
+            &wanted.labels,
+            &wanted.annotations,
+            &wanted.client,
+            bundle,
+        ),
+        None => default_placement(identity, CAPSULE_CONFIGURATIONS, bundle),
+    }
 }
 
 /// Where the certificate is kept, and the names it must carry: every way in which API servers may call us.
@@ -330,6 +341,7 @@ mod tests {
             )
         );
         assert_eq!(wanted.policies, []);
+        assert_eq!(wanted.conversion, None);
     }
 
     #[test]
@@ -349,10 +361,22 @@ mod tests {
             validating.metadata.owner_references.as_ref().expect("an owner")[0].uid,
             "7"
         );
-        let hook = &validating.webhooks.as_ref().expect("hooks")[0];
+        let mut hooks = validating.webhooks.iter().flatten();
+        let hook = hooks
+            .find(|hook| hook.name.starts_with("config."))
+            .expect("the hook of configurations");
         assert_eq!(
             hook.client_config.url.as_deref(),
             Some("https://10.0.0.9:8443/hooks/config/validating")
+        );
+        let conversion = wanted
+            .conversion
+            .as_ref()
+            .and_then(|conversion| conversion.webhook.as_ref());
+        let config = conversion.and_then(|webhook| webhook.client_config.as_ref());
+        assert_eq!(
+            config.and_then(|config| config.url.as_deref()),
+            Some("https://10.0.0.9:8443/hooks/convert")
         );
         let hook = &wanted.mutating[0].webhooks.as_ref().expect("hooks")[0];
         let service = hook.client_config.service.as_ref().expect("a service");

@@ -6,7 +6,10 @@
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use api::capsule::v1beta2::{CapsuleConfiguration, GlobalTenantResource, Tenant, TenantOwner, TenantResource};
+use api::capsule::v1beta2::{
+    CapsuleConfiguration, CustomQuota, GlobalCustomQuota, GlobalResourceQuota, GlobalTenantResource, QuantityLedger,
+    Tenant, TenantOwner, TenantResource,
+};
 use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::networking::v1::IngressClass;
@@ -18,12 +21,14 @@ use runtime::Shared;
 use tenancy::control_plane::admission::DEFAULT_NODE_PORTS;
 use tenancy::control_plane::deputy::Trust;
 use tenancy::index::{self, Index};
+use tenancy::quota::custom::Languages;
 use tenancy::replication::guard::Made;
 use tenancy::settings::Settings;
 
 use crate::events::Events;
 use crate::follow::Follower;
 use crate::hostnames::Hostnames;
+use crate::ledgers::Ledgers;
 use crate::namespace_rules::NamespaceRules;
 use crate::node_ports::NodePorts;
 use crate::reservations::Reservations;
@@ -44,6 +49,10 @@ pub struct NamespaceTenants {
     pub runtime_classes: Shared<RuntimeClass>,
     pub tenant_resources: Shared<TenantResource>,
     pub global_tenant_resources: Shared<GlobalTenantResource>,
+    pub custom_quotas: Shared<CustomQuota>,
+    pub global_custom_quotas: Shared<GlobalCustomQuota>,
+    pub global_resource_quotas: Shared<GlobalResourceQuota>,
+    pub quantity_ledgers: Shared<QuantityLedger>,
 }
 
 /// What the rules of hosted control planes read.
@@ -72,6 +81,10 @@ pub struct Source {
     pub(crate) hostnames: Hostnames,
     pub(crate) events: Events,
     pub(crate) rules: NamespaceRules,
+    /// `None` without namespace tenants.
+    pub(crate) ledgers: Option<Ledgers>,
+    /// What quotas say in their languages.
+    pub(crate) languages: Arc<Languages>,
     /// Namespace and name of our service account.
     ourselves: Arc<(String, String)>,
     /// What was made of the CapsuleConfiguration last.
@@ -97,6 +110,8 @@ impl Source {
             hostnames: Hostnames::default(),
             events: Events::default(),
             rules: NamespaceRules::default(),
+            ledgers: None,
+            languages: Arc::default(),
             ourselves: Arc::default(),
             settings: Arc::default(),
         }
@@ -113,8 +128,13 @@ impl Source {
             follower.follow(&watches.tenants, &watches.tenant_owners, &watches.namespaces);
             follower.follow_replications(&watches.tenant_resources, &watches.global_tenant_resources);
         }
+        let ledgers = namespace_tenants
+            .as_ref()
+            .map(|watches| Ledgers::new(client, &watches.quantity_ledgers));
         Self {
             client: Some(client.clone()),
+            ledgers,
+            languages: Arc::default(),
             namespace_tenants: namespace_tenants.map(Arc::new),
             control_planes: control_planes.map(Arc::new),
             follower,
@@ -140,6 +160,10 @@ impl Source {
             watches.runtime_classes.ready().await;
             watches.tenant_resources.ready().await;
             watches.global_tenant_resources.ready().await;
+            watches.custom_quotas.ready().await;
+            watches.global_custom_quotas.ready().await;
+            watches.global_resource_quotas.ready().await;
+            watches.quantity_ledgers.ready().await;
         }
         if let Some(watches) = &self.control_planes {
             watches.control_planes.ready().await;
@@ -161,6 +185,10 @@ impl Source {
                 && watches.runtime_classes.is_ready()
                 && watches.tenant_resources.is_ready()
                 && watches.global_tenant_resources.is_ready()
+                && watches.custom_quotas.is_ready()
+                && watches.global_custom_quotas.is_ready()
+                && watches.global_resource_quotas.is_ready()
+                && watches.quantity_ledgers.is_ready()
         }) && self.control_planes.as_ref().is_none_or(|watches| {
             watches.control_planes.is_ready() && watches.data_stores.is_ready() && watches.node_ports.is_ready()
         })
@@ -173,6 +201,11 @@ impl Source {
             known: index::View::new(self.index()),
             source: self.clone(),
         })
+    }
+
+    /// Our own namespace, where ledgers of what spans namespaces are.
+    pub(crate) fn own_namespace(&self) -> &str {
+        &self.ourselves.0
     }
 
     pub(crate) fn index(&self) -> &Index {
@@ -293,6 +326,11 @@ impl View {
             .unwrap_or_default()
     }
 
+    /// What is compiled of quotas.
+    pub(crate) fn languages(&self) -> &Languages {
+        &self.source.languages
+    }
+
     /// What is compiled of rules.
     pub(crate) fn rules(&self) -> &NamespaceRules {
         &self.source.rules
@@ -306,6 +344,11 @@ impl View {
     /// Which Ingress has which hostname.
     pub(crate) fn hostnames(&self) -> &Hostnames {
         &self.source.hostnames
+    }
+
+    /// Which namespace belongs to which tenant.
+    pub(crate) fn index(&self) -> &Index {
+        self.source.index()
     }
 
     /// Which replication made which object.

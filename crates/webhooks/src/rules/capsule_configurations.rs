@@ -9,7 +9,7 @@ use crate::decide::Input;
 /// Refuses a configuration that could not be used as it is written.
 pub fn validate(input: &Input<'_, CapsuleConfiguration>) -> Decision<CapsuleConfiguration> {
     match input.object {
-        Some(configuration) => configuration_admission::validate(configuration, input.old),
+        Some(configuration) => configuration_admission::validate(configuration),
         None => Decision::Allow,
     }
 }

@@ -12,8 +12,10 @@
 pub mod capsule_configurations;
 pub mod control_planes;
 pub mod cordoning;
+pub mod custom_quotas;
 pub mod devices;
 pub mod gateways;
+pub mod global_quotas;
 pub mod ingresses;
 pub mod namespaces;
 pub mod nodes;
@@ -88,6 +90,14 @@ const CHANGED: Condition = Condition::Expression {
                  object.metadata.?annotations.orValue({}) != oldObject.metadata.?annotations.orValue({})",
 };
 
+/// Through `status` most kinds take labels and annotations, too. What only reports is for controllers to write undisturbed.
+const NOT_A_REPORT: Condition = Condition::Expression {
+    name: "ignore-reports",
+    expression: "!(has(request.subResource) && request.subResource == \"status\") || \
+                 object.metadata.?labels.orValue({}) != oldObject.metadata.?labels.orValue({}) || \
+                 object.metadata.?annotations.orValue({}) != oldObject.metadata.?annotations.orValue({})",
+};
+
 /// Any kind in a namespace. Subresources of kinds other than Pods have nothing that rules are about.
 const OBJECTS: Target = Target {
     groups: &["*"],
@@ -103,6 +113,47 @@ const NOT_UPKEEP: Condition = Condition::Expression {
     expression: "!(request.resource.resource in [\"events\", \"leases\", \"endpoints\", \"endpointslices\"]) && \
                  !(request.resource.resource == \"configmaps\" && object.metadata.?name.orValue(\"\") == \"kube-root-ca.crt\") && \
                  !(request.resource.resource == \"serviceaccounts\" && object.metadata.?name.orValue(\"\") == \"default\")",
+};
+
+/// Registered by [`crate::counted`], for what there are quotas of.
+pub(crate) const GLOBAL_QUOTAS: Rule = Rule {
+    name: "calculation.global-resource-quotas.validating.projectcapsule.dev",
+    path: "/global-resource-quotas/calculations",
+    targets: &[Target {
+        groups: &["*"],
+        versions: &["*"],
+        resources: &["*/*"],
+        operations: CREATE_UPDATE,
+        scope: Scope::Namespaced,
+    }],
+    namespaces: IN_A_TENANT,
+    conditions: &[Condition::NotOurselves, NOT_UPKEEP],
+    wanted: |_| false,
+    // What is promised is written down.
+    side_effects: SideEffects::NoneOnDryRun,
+    needs: &[Need::GlobalQuotas],
+    decide: global_quotas::calculate,
+    ..ROW
+};
+
+/// What custom quotas count. Registered by [`crate::counted`], for what their sources name and while there are some.
+pub(crate) const CUSTOM_QUOTAS: Rule = Rule {
+    name: "calculation.custom-quotas.validating.projectcapsule.dev",
+    path: "/custom-quotas/calculations",
+    targets: &[Target {
+        groups: &["*"],
+        versions: &["*"],
+        resources: &["*/*"],
+        operations: ALL,
+        scope: Scope::Any,
+    }],
+    conditions: &[Condition::NotOurselves],
+    wanted: |_| false,
+    // What is promised is written down.
+    side_effects: SideEffects::NoneOnDryRun,
+    needs: &[Need::CustomQuotas],
+    decide: custom_quotas::calculate,
+    ..ROW
 };
 
 /// Every webhook there is.
@@ -166,6 +217,7 @@ pub static RULES: &[Rule] = &[
             scope: Scope::Cluster,
         }],
         conditions: &[Condition::NotTheClusterItself],
+        needs: &[Need::TakenOfRuleQuotas],
         decide: |question| typed(question, tenants::validate),
         ..ROW
     },
@@ -217,15 +269,15 @@ pub static RULES: &[Rule] = &[
         ],
         conditions: &[
             Condition::NotTheClusterItself,
+            NOT_A_REPORT,
             Condition::Expression {
                 name: "ignore-events",
                 expression: "request.resource.resource != \"events\"",
             },
             Condition::Expression {
                 name: "ignore-observations",
-                // What controllers and nodes report, and the questions people ask, change nothing in the namespace.
-                expression: "!(has(request.subResource) && request.subResource == \"status\") && \
-                             !(request.resource.group == \"coordination.k8s.io\") && \
+                // Leases, and the questions people ask, change nothing in the namespace.
+                expression: "!(request.resource.group == \"coordination.k8s.io\") && \
                              !(request.resource.group == \"authorization.k8s.io\")",
             },
         ],
@@ -268,9 +320,16 @@ pub static RULES: &[Rule] = &[
     Rule {
         name: "pvc.validating.projectcapsule.dev",
         path: "/persistentvolumeclaims/validating",
-        targets: &[CLAIMS],
+        targets: &[
+            CLAIMS,
+            Target {
+                resources: &["persistentvolumeclaims/status"],
+                operations: &[Update],
+                ..CLAIMS
+            },
+        ],
         namespaces: IN_A_TENANT,
-        conditions: OPEN_CLAIMS,
+        conditions: &[OPEN_CLAIMS[0], OPEN_CLAIMS[1], NOT_A_REPORT],
         needs: &[Need::NamedVolume],
         decide: |question| typed(question, persistent_volume_claims::validate),
         ..ROW
@@ -287,8 +346,16 @@ pub static RULES: &[Rule] = &[
     Rule {
         name: "ingress.validating.projectcapsule.dev",
         path: "/ingresses/validating",
-        targets: &[INGRESSES],
+        targets: &[
+            INGRESSES,
+            Target {
+                resources: &["ingresses/status"],
+                operations: &[Update],
+                ..INGRESSES
+            },
+        ],
         namespaces: IN_A_TENANT,
+        conditions: &[NOT_A_REPORT],
         // A hostname is taken for a moment.
         side_effects: SideEffects::NoneOnDryRun,
         needs: &[Need::Hostnames, Need::Rules],
@@ -335,11 +402,12 @@ pub static RULES: &[Rule] = &[
         targets: &[Target {
             groups: &[""],
             versions: &["v1"],
-            resources: &["services"],
+            resources: &["services", "services/status"],
             operations: CREATE_UPDATE,
             scope: Scope::Namespaced,
         }],
         namespaces: IN_A_TENANT,
+        conditions: &[NOT_A_REPORT],
         side_effects: SideEffects::NoneOnDryRun,
         needs: &[Need::Rules],
         decide: |question| typed(question, services::validate),
@@ -386,7 +454,7 @@ pub static RULES: &[Rule] = &[
         targets: &[Target {
             groups: &[""],
             versions: &["v1"],
-            resources: &["nodes"],
+            resources: &["nodes", "nodes/status"],
             operations: &[Update],
             scope: Scope::Cluster,
         }],
@@ -511,12 +579,55 @@ pub static RULES: &[Rule] = &[
         ..ROW
     },
     Rule {
+        name: "globalresourcequotas.validating.projectcapsule.dev",
+        path: "/global-resource-quotas/validating",
+        targets: &[Target {
+            groups: &["capsule.clastix.io"],
+            versions: &["v1beta2"],
+            resources: &["globalresourcequotas"],
+            operations: ALL,
+            scope: Scope::Cluster,
+        }],
+        conditions: &[Condition::NotTheClusterItself],
+        needs: &[Need::TakenOfGlobalQuota],
+        decide: |question| typed(question, global_quotas::validate),
+        ..ROW
+    },
+    GLOBAL_QUOTAS,
+    CUSTOM_QUOTAS,
+    Rule {
+        name: "namespaced.custom-quotas.validating.projectcapsule.dev",
+        path: "/custom-quotas/namespaced/validating",
+        targets: &[Target {
+            groups: &["capsule.clastix.io"],
+            versions: &["v1beta2"],
+            resources: &["customquotas"],
+            operations: CREATE_UPDATE,
+            scope: Scope::Namespaced,
+        }],
+        decide: |question| typed(question, custom_quotas::validate),
+        ..ROW
+    },
+    Rule {
+        name: "cluster.custom-quotas.validating.projectcapsule.dev",
+        path: "/custom-quotas/cluster/validating",
+        targets: &[Target {
+            groups: &["capsule.clastix.io"],
+            versions: &["v1beta2"],
+            resources: &["globalcustomquotas"],
+            operations: CREATE_UPDATE,
+            scope: Scope::Cluster,
+        }],
+        decide: |question| typed(question, custom_quotas::validate_global),
+        ..ROW
+    },
+    Rule {
         name: "replications.validating.projectcapsule.dev",
         path: "/generic/replications",
         targets: &[Target {
             groups: &["*"],
             versions: &["*"],
-            resources: &["*"],
+            resources: &["*", "*/status"],
             operations: &[Update, Delete],
             scope: Scope::Any,
         }],
@@ -525,7 +636,7 @@ pub static RULES: &[Rule] = &[
             "projectcapsule.dev/managed-by",
             &["replications", "resources"],
         )],
-        conditions: &[Condition::NotTheClusterItself],
+        conditions: &[Condition::NotTheClusterItself, NOT_A_REPORT],
         decide: replications::decide,
         ..ROW
     },
@@ -656,6 +767,13 @@ mod tests {
         "",
         "TenantControlPlane",
     );
+    const GLOBAL_QUOTA: (&str, &str, &str, &str, &str) = (
+        "capsule.clastix.io",
+        "v1beta2",
+        "globalresourcequotas",
+        "",
+        "GlobalResourceQuota",
+    );
     const POOL: (&str, &str, &str, &str, &str) = ("capsule.clastix.io", "v1beta2", "resourcepools", "", "ResourcePool");
     const POOL_CLAIM: (&str, &str, &str, &str, &str) = (
         "capsule.clastix.io",
@@ -717,6 +835,14 @@ mod tests {
         let rule_status = |pattern: &str| {
             json!({"apiVersion": "capsule.clastix.io/v1beta2", "kind": "RuleStatus", "metadata": {"name": "thing"},
                 "spec": [{"enforce": {"workloads": {"schedulers": [{"exp": pattern}]}}}]})
+        };
+        let global_quota = |pods: &str| {
+            json!({"apiVersion": "capsule.clastix.io/v1beta2", "kind": "GlobalResourceQuota", "metadata": {"name": "thing"},
+                "spec": {"quota": {"hard": {"pods": pods}}, "namespaceSelectors": [{}]}})
+        };
+        let custom_quota = |limit: &str, cel: &str| {
+            json!({"apiVersion": "capsule.clastix.io/v1beta2", "metadata": {"name": "q"},
+                "spec": {"limit": limit, "sources": [{"apiVersion": "v1", "kind": "Pod", "cel": cel}]}})
         };
         let pool = |cpu: &str| {
             json!({"apiVersion": "capsule.clastix.io/v1beta2", "kind": "ResourcePool", "metadata": {"name": "gold"},
@@ -950,6 +1076,52 @@ mod tests {
                 (true, ""),
             ),
             case(
+                "globalresourcequotas.validating.projectcapsule.dev",
+                GLOBAL_QUOTA,
+                global_quota("-1"),
+                (false, "spec.quota.hard[pods]: -1 is less than nothing"),
+            ),
+            Case {
+                user: "adam",
+                groups: &[],
+                ..case(
+                    "globalresourcequotas.validating.projectcapsule.dev",
+                    GLOBAL_QUOTA,
+                    global_quota("1"),
+                    (true, ""),
+                )
+            },
+            case(
+                "calculation.global-resource-quotas.validating.projectcapsule.dev",
+                POD,
+                named(json!({"spec": {"containers": []}})),
+                (true, ""),
+            ),
+            case(
+                "calculation.custom-quotas.validating.projectcapsule.dev",
+                POD,
+                named(json!({"spec": {"containers": []}})),
+                (true, ""),
+            ),
+            case(
+                "namespaced.custom-quotas.validating.projectcapsule.dev",
+                ("capsule.clastix.io", "v1beta2", "customquotas", "", "CustomQuota"),
+                custom_quota("0", "object.spec.size"),
+                (false, "spec.limit: quantity must not be negative or 0"),
+            ),
+            case(
+                "cluster.custom-quotas.validating.projectcapsule.dev",
+                (
+                    "capsule.clastix.io",
+                    "v1beta2",
+                    "globalcustomquotas",
+                    "",
+                    "GlobalCustomQuota",
+                ),
+                custom_quota("1", "1 +"),
+                (false, "spec.sources[0].cel"),
+            ),
+            case(
                 "rulestatus.validating.projectcapsule.dev",
                 RULE_STATUS,
                 rule_status("("),
@@ -1104,6 +1276,26 @@ mod tests {
                     "resourcepoolclaims.validating.projectcapsule.dev",
                     "/resourcepools/claim/validating"
                 ),
+                (
+                    "globalresourcequotas.validating.projectcapsule.dev",
+                    "/global-resource-quotas/validating"
+                ),
+                (
+                    "calculation.global-resource-quotas.validating.projectcapsule.dev",
+                    "/global-resource-quotas/calculations"
+                ),
+                (
+                    "calculation.custom-quotas.validating.projectcapsule.dev",
+                    "/custom-quotas/calculations"
+                ),
+                (
+                    "namespaced.custom-quotas.validating.projectcapsule.dev",
+                    "/custom-quotas/namespaced/validating"
+                ),
+                (
+                    "cluster.custom-quotas.validating.projectcapsule.dev",
+                    "/custom-quotas/cluster/validating"
+                ),
                 ("replications.validating.projectcapsule.dev", "/generic/replications"),
                 (
                     "mtenantcontrolplane.kb.io",
@@ -1128,8 +1320,9 @@ mod tests {
                 let is_in =
                     |requirements: &[Requirement]| requirements.iter().any(|r| matches!(r, Requirement::In(_, _)));
                 let is_narrow = is_in(rule.namespaces) || is_in(rule.objects);
+                let is_opted_in = !(rule.wanted)(&api::capsule::v1beta2::CapsuleConfigurationSpec::default());
                 assert!(
-                    !is_catch_all || is_narrow,
+                    !is_catch_all || is_narrow || is_opted_in,
                     "{} would meet every write of a tenant",
                     rule.name
                 );
@@ -1137,7 +1330,6 @@ mod tests {
                 // Or what the operator itself has marked.
                 let is_in_tenants = !rule.namespaces.is_empty() || !rule.objects.is_empty();
                 let is_about_namespaces = target.resources.contains(&"namespaces");
-                let is_opted_in = !(rule.wanted)(&api::capsule::v1beta2::CapsuleConfigurationSpec::default());
                 assert!(
                     is_ours || is_in_tenants || is_about_namespaces || is_opted_in,
                     "{} would meet namespaces of nobody",

@@ -23,12 +23,17 @@ pub fn decide(question: &Question<'_>) -> Verdict {
         }
         None => request.name.clone(),
     };
+    let tenant = |namespace: &str| {
+        let known = view.index().namespace(namespace)?;
+        known.tenant.as_ref().ok()?.as_ref().map(|(_, uid)| uid.clone())
+    };
     let decision = view.replicated().decide(
         &User::of(&request.user_info),
         &request.kind.group,
         &request.kind.kind,
         request.namespace.as_deref().unwrap_or_default(),
         &name,
+        |one, other| one == other || tenant(one).is_some_and(|of| tenant(other) == Some(of)),
     );
     match decision {
         Ok(()) => Verdict::Allow { warnings: Vec::new() },

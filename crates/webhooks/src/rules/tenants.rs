@@ -2,6 +2,7 @@
 
 use api::capsule::v1beta2::Tenant;
 use tenancy::denial::Decision;
+use tenancy::quota::rule_quotas;
 use tenancy::tenant_admission;
 
 use crate::decide::Input;
@@ -15,7 +16,10 @@ pub fn mutate(input: &Input<'_, Tenant>) -> Decision<Tenant> {
 pub fn validate(input: &Input<'_, Tenant>) -> Decision<Tenant> {
     match (input.object, input.old) {
         (Some(tenant), None) => tenant_admission::validate_create(tenant, &input.view.settings),
-        (Some(tenant), Some(old)) => tenant_admission::validate_update(tenant, old),
+        (Some(tenant), Some(old)) => match rule_quotas::validate_change(tenant, old, &input.facts.taken_of_rules) {
+            Ok(()) => tenant_admission::validate_update(tenant, old),
+            Err(denial) => Decision::Deny(denial),
+        },
         (None, Some(old)) => tenant_admission::validate_delete(old),
         (None, None) => Decision::Allow,
     }

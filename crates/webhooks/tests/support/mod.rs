@@ -4,8 +4,10 @@
 #![allow(clippy::needless_pass_by_value, reason = "what is given is written out in the call")]
 
 pub mod hijack;
+pub mod replicas;
 pub mod served;
 pub mod stage;
+pub mod versions;
 
 use std::time::Duration;
 

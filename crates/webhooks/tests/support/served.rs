@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::sync::mpsc;
 
 use api::capsule::v1beta2::{
-    CapsuleConfiguration, GlobalTenantResource, RuleStatus, Tenant, TenantOwner, TenantResource,
+    CapsuleConfiguration, CustomQuota, GlobalCustomQuota, GlobalResourceQuota, GlobalTenantResource, QuantityLedger,
+    RuleStatus, Tenant, TenantOwner, TenantResource,
 };
 use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
 use k8s_openapi::api::core::v1::Namespace;
@@ -41,6 +42,8 @@ pub struct Served {
     pub webhooks: Webhooks,
     /// Ends the admission server, as an outage would.
     pub shutdown: Shutdown,
+    /// What the hooks count.
+    pub registry: Registry,
 }
 
 static SERVED: OnceCell<Served> = OnceCell::const_new();
@@ -55,12 +58,16 @@ async fn start() -> Served {
     let server = ApiServer::shared().await;
     let client = server.client().await;
     for definition in [
-        api::schema::crd::<Tenant>(),
+        api::capsule::definition::tenants(),
         api::schema::crd::<TenantResource>(),
         api::schema::crd::<GlobalTenantResource>(),
         api::schema::crd::<TenantOwner>(),
         api::schema::crd::<CapsuleConfiguration>(),
         api::schema::crd::<RuleStatus>(),
+        api::schema::crd::<CustomQuota>(),
+        api::schema::crd::<GlobalCustomQuota>(),
+        api::schema::crd::<GlobalResourceQuota>(),
+        api::schema::crd::<QuantityLedger>(),
         api::schema::crd::<TenantControlPlane>(),
         api::schema::crd::<DataStore>(),
     ] {
@@ -95,15 +102,17 @@ async fn start() -> Served {
                 .await
                 .unwrap();
             let port = listener.local_addr().unwrap().port();
-            let webhooks = Webhooks::start(context(client, port, &shutdown));
-            sender.send((webhooks.clone(), shutdown.clone())).unwrap();
+            let context = context(client, port, &shutdown);
+            let registry = context.registry.clone();
+            let webhooks = Webhooks::start(context);
+            sender.send((webhooks.clone(), shutdown.clone(), registry)).unwrap();
             tokio::join!(
                 async { webhooks.serve_on(listener).await.unwrap() },
                 webhooks.keep_configurations(&shutdown)
             );
         });
     });
-    let (webhooks, shutdown) = tokio::task::spawn_blocking(move || receiver.recv().unwrap())
+    let (webhooks, shutdown, registry) = tokio::task::spawn_blocking(move || receiver.recv().unwrap())
         .await
         .unwrap();
     let mut last = None;
@@ -135,6 +144,7 @@ async fn start() -> Served {
         server,
         webhooks,
         shutdown,
+        registry,
     }
 }
 
@@ -150,7 +160,8 @@ async fn try_tenant(client: &Client, name: &str) -> Result<Tenant, kube::Error> 
     Api::all(client.clone()).create(&params, &tenant).await
 }
 
-fn context(client: Client, port: u16, shutdown: &Shutdown) -> Context {
+/// What an admission server at this port of the machine works with.
+pub fn context(client: Client, port: u16, shutdown: &Shutdown) -> Context {
     let config = watcher::Config::default;
     Context {
         client: client.clone(),
@@ -174,6 +185,10 @@ fn context(client: Client, port: u16, shutdown: &Shutdown) -> Context {
             runtime_classes: Shared::start(Api::all(client.clone()), config(), |_| {}, shutdown),
             tenant_resources: Shared::start(Api::all(client.clone()), config(), |_| {}, shutdown),
             global_tenant_resources: Shared::start(Api::all(client.clone()), config(), |_| {}, shutdown),
+            custom_quotas: Shared::start(Api::all(client.clone()), config(), |_| {}, shutdown),
+            global_custom_quotas: Shared::start(Api::all(client.clone()), config(), |_| {}, shutdown),
+            global_resource_quotas: Shared::start(Api::all(client.clone()), config(), |_| {}, shutdown),
+            quantity_ledgers: Shared::start(Api::all(client.clone()), config(), |_| {}, shutdown),
         }),
         control_planes: Some(ControlPlanes {
             control_planes: Shared::start(Api::all(client.clone()), config(), |_| {}, shutdown),

@@ -1,0 +1,211 @@
+//! The pages about kinds, held to what is true: every example is applied to a real API server with our definitions and hooks,
+//! every field, default and column is looked up in the definition.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
+#[path = "support/page.rs"]
+mod page;
+mod support;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, DynamicObject, Patch, PatchParams, TypeMeta};
+use kube::core::GroupVersionKind;
+use kube::discovery::{Scope, pinned_kind};
+use kube::{Client, ResourceExt as _};
+use page::{Example, Page, field, quoted};
+use serde::Deserialize as _;
+use serde_json::Value;
+use support::served::{TENANTS, establish, served};
+use support::until;
+
+fn docs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs")
+}
+
+/// The pages about kinds, in the order in which the index has them.
+fn pages() -> Vec<Page> {
+    let index = Page::read(&docs().join("README.md"));
+    let links = index.links().into_iter().map(|(file, _)| file);
+    let kinds = links.filter(|link| link.parent().is_some_and(|folder| folder.ends_with("kinds")));
+    kinds.map(|link| Page::read(&link)).collect()
+}
+
+/// Definitions of the kinds that the pages are about.
+fn definitions() -> Vec<CustomResourceDefinition> {
+    let mut definitions = api::crds();
+    definitions.retain(|definition| definition.spec.group == "capsule.clastix.io");
+    definitions
+}
+
+fn definition<'a>(definitions: &'a [CustomResourceDefinition], page: &Page) -> &'a CustomResourceDefinition {
+    let found = definitions.iter().find(|it| it.spec.names.kind == page.kind());
+    found.unwrap_or_else(|| panic!("{}: no such kind", page.path.display()))
+}
+
+#[test]
+fn every_kind_has_a_page_and_every_page_is_in_the_index() {
+    let kinds: BTreeSet<String> = definitions().into_iter().map(|it| it.spec.names.kind).collect();
+    let pages = pages();
+    let described: BTreeSet<String> = pages.iter().map(|page| page.kind().to_owned()).collect();
+    assert_eq!(described, kinds);
+    let files = std::fs::read_dir(docs().join("kinds")).unwrap().count();
+    assert_eq!(files, pages.len(), "a page is not in the index, or in it twice");
+}
+
+/// All pages of the documentation.
+fn all_pages() -> Vec<Page> {
+    let mut files: Vec<PathBuf> = [docs(), docs().join("kinds")]
+        .iter()
+        .flat_map(|folder| std::fs::read_dir(folder).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "md"));
+    files.iter().map(|file| Page::read(file)).collect()
+}
+
+#[test]
+fn links_lead_somewhere() {
+    for page in all_pages() {
+        for (file, heading) in page.links() {
+            let place = format!("{}: {} {heading:?}", page.path.display(), file.display());
+            let heading_is_there = |heading| Page::read(&file).anchors().contains(heading);
+            assert!(
+                file.exists() && heading.as_ref().is_none_or(heading_is_there),
+                "{place} is not there"
+            );
+        }
+    }
+}
+
+#[test]
+fn tests_that_are_named_are_there() {
+    let page = Page::read(&docs().join("compatibility.md"));
+    let rows = page.rows("part");
+    assert!(!rows.is_empty(), "no table of tests");
+    for row in rows {
+        let mut source: Option<(&str, String)> = None;
+        for word in quoted(&row[2]) {
+            if Path::new(word).extension().is_some() {
+                let text = std::fs::read_to_string(docs().join("..").join(word));
+                source = Some((word, text.unwrap_or_else(|error| panic!("{word}: {error}"))));
+            } else {
+                let (file, text) = source.as_ref().unwrap_or_else(|| panic!("{word}: in which file?"));
+                assert!(text.contains(&format!("fn {word}(")), "{file} has no test {word}");
+            }
+        }
+        assert!(source.is_some(), "{}: shown by nothing", row[0]);
+    }
+}
+
+#[test]
+fn fields_and_defaults_are_those_of_the_definition() {
+    let definitions = definitions();
+    for page in pages() {
+        let definition = definition(&definitions, &page);
+        let version = definition.spec.versions.iter().find(|version| version.storage).unwrap();
+        let schema = version.schema.as_ref().unwrap().open_api_v3_schema.as_ref().unwrap();
+        let schema = serde_json::to_value(schema).unwrap();
+        let rows = page.rows("field");
+        assert!(!rows.is_empty(), "{}: no table of fields", page.path.display());
+        for row in rows {
+            let [fields, _, default] = &row[..] else {
+                panic!("{}: {row:?} has not three cells", page.path.display());
+            };
+            let said = quoted(default)
+                .first()
+                .map(|text| serde_norway::from_str::<Value>(text).unwrap());
+            for path in quoted(fields) {
+                let place = format!("{}: {path}", page.path.display());
+                let field = field(&schema, path).unwrap_or_else(|| panic!("{place}: no such field"));
+                assert_eq!(said.as_ref(), field.get("default"), "{place}: the default");
+            }
+        }
+    }
+}
+
+#[test]
+fn columns_are_those_of_the_definition() {
+    let definitions = definitions();
+    for page in pages() {
+        let definition = definition(&definitions, &page);
+        let version = definition.spec.versions.iter().find(|version| version.storage).unwrap();
+        let columns = version.additional_printer_columns.iter().flatten();
+        let columns: Vec<_> = columns
+            .map(|column| column.name.clone())
+            .filter(|name| name != "Age")
+            .collect();
+        let said: Vec<_> = page.rows("column").into_iter().map(|row| row[0].clone()).collect();
+        assert_eq!(said, columns, "{}", page.path.display());
+    }
+}
+
+#[tokio::test]
+async fn every_example_does_what_its_page_says() {
+    let server = served().await.server;
+    let masters = server.client().await;
+    // Those with hooks are there; their definitions may differ in who converts them.
+    let there = ["Tenant", "CapsuleConfiguration"];
+    for definition in definitions() {
+        if !there.contains(&definition.spec.names.kind.as_str()) {
+            establish(&masters, &definition).await;
+        }
+    }
+    for page in pages() {
+        for example in page.examples() {
+            let client = match &example.user {
+                None => masters.clone(),
+                Some(user) => server.client_for(user, &TENANTS).await,
+            };
+            let mut objects = Vec::new();
+            for document in serde_norway::Deserializer::from_str(&example.yaml) {
+                let object = DynamicObject::deserialize(document);
+                objects.push(object.unwrap_or_else(|error| panic!("{}: {error}", example.place)));
+            }
+            assert!(!objects.is_empty(), "{}: empty", example.place);
+            for object in objects {
+                judge(&client, &example, &object).await;
+            }
+        }
+    }
+}
+
+/// Applies an object, or has it refused. Both may have to wait until hooks know of what was applied a moment ago.
+async fn judge(client: &Client, example: &Example, object: &DynamicObject) {
+    let mut last = None;
+    until(&format!("what is said at {}", example.place), async || {
+        let answer = apply(client, object, example.refusal.is_some()).await;
+        let is_so = match (&answer, &example.refusal) {
+            (Ok(()), None) => true,
+            (Err(kube::Error::Api(status)), Some(said)) => status.message.contains(said),
+            _ => false,
+        };
+        let told = format!("{answer:?}");
+        if !is_so && last.as_ref() != Some(&told) {
+            eprintln!("{}: {told}", example.place);
+            last = Some(told);
+        }
+        is_so.then_some(())
+    })
+    .await;
+}
+
+async fn apply(client: &Client, object: &DynamicObject, dry_run: bool) -> Result<(), kube::Error> {
+    let types: &TypeMeta = object.types.as_ref().expect("an example says what it is");
+    let kind = GroupVersionKind::try_from(types).expect("an API version");
+    let (resource, capabilities) = pinned_kind(client, &kind).await?;
+    let api: Api<DynamicObject> = match (&capabilities.scope, object.namespace()) {
+        (Scope::Namespaced, Some(namespace)) => Api::namespaced_with(client.clone(), &namespace, &resource),
+        (Scope::Namespaced, None) => panic!("{} {}: without a namespace", kind.kind, object.name_any()),
+        (Scope::Cluster, _) => Api::all_with(client.clone(), &resource),
+    };
+    let params = PatchParams {
+        dry_run,
+        ..PatchParams::apply("kubectl").force()
+    };
+    api.patch(&object.name_any(), &params, &Patch::Apply(object))
+        .await
+        .map(|_| ())
+}
