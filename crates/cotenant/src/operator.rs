@@ -4,19 +4,21 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     ops::RangeInclusive,
     path::PathBuf,
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use control_plane_controller::bundled_etcd::{self, BundledEtcd};
 use ipnet::IpNet;
+use jiff::SignedDuration;
 use kube::Client;
 use runtime::{
     Shutdown, admin, controller,
     events::Recorder,
     lease::{self, Leader},
     metrics::Registry,
-    telemetry,
+    telemetry, tls,
 };
 use tenancy::control_plane::deputy::Trust;
 use tokio::task::JoinSet;
@@ -31,19 +33,21 @@ use webhooks::{
 
 use crate::watches::Watches;
 
-/// The Lease that the leading replica holds.
-const LEASE: &str = "cotenant";
+/// The Lease that the leading replica holds, before any other.
+pub(crate) const LEASE: &str = "cotenant";
+/// What API servers give to Services on nodes unless told otherwise.
+pub(crate) const SERVICE_NODE_PORTS: RangeInclusive<i32> = 30000..=32767;
 const USER_AGENT: &str = concat!("cotenant/", env!("CARGO_PKG_VERSION"));
 
 /// Which half of the operator runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Component {
+pub(crate) enum Component {
     NamespaceTenants,
     ControlPlanes,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum LogFormat {
+pub(crate) enum LogFormat {
     Text,
     Json,
 }
@@ -52,64 +56,112 @@ enum LogFormat {
 pub(crate) struct Args {
     /// Which halves run.
     #[arg(long, value_delimiter = ',', default_value = "namespace-tenants,control-planes")]
-    components: Vec<Component>,
+    pub(crate) components: Vec<Component>,
     /// Name of the CapsuleConfiguration to obey.
     #[arg(long, default_value = "default")]
-    configuration_name: String,
+    pub(crate) configuration_name: String,
     /// DataStore of control planes that name none; without it they wait until one is assigned.
     #[arg(long)]
-    datastore: Option<String>,
+    pub(crate) datastore: Option<String>,
     /// Service accounts, beside `default`, that authors may run control planes as.
     #[arg(long, value_delimiter = ',')]
-    allowed_service_accounts: Vec<String>,
+    pub(crate) allowed_service_accounts: Vec<String>,
     /// What the image registries that authors name have to begin with; none allows any.
     #[arg(long, value_delimiter = ',')]
-    allowed_registries: Vec<String>,
+    pub(crate) allowed_registries: Vec<String>,
     /// Ports that API servers of the admin cluster give to Services on nodes, as their flag of this name says.
     #[arg(long, value_parser = port_range, default_value = "30000-32767")]
-    service_node_port_range: RangeInclusive<i32>,
+    pub(crate) service_node_port_range: RangeInclusive<i32>,
     /// Networks of the admin cluster, beside those of its Nodes and Services, to keep out of reach of hosted control planes.
     #[arg(long, value_delimiter = ',')]
-    admin_networks: Vec<IpNet>,
+    pub(crate) admin_networks: Vec<IpNet>,
     /// Name of the bundled etcd to keep certificates and the root user for.
     #[arg(long)]
-    bundled_etcd: Option<String>,
+    pub(crate) bundled_etcd: Option<String>,
     /// Service in front of the webhooks.
     #[arg(long, default_value = "cotenant-webhook-service")]
-    webhook_service_name: String,
+    pub(crate) webhook_service_name: String,
     /// Where API servers reach the webhooks when not through the Service, as `https://host:port`; for development.
     #[arg(long)]
-    webhook_url: Option<String>,
+    pub(crate) webhook_url: Option<String>,
+    /// Its port.
+    #[arg(long, default_value_t = 443)]
+    pub(crate) webhook_service_port: u16,
     #[arg(long, default_value_t = 9443)]
-    webhook_port: u16,
+    pub(crate) webhook_port: u16,
     /// Secret of the webhooks' certificate, where the CapsuleConfiguration names none or is not there.
     #[arg(long, default_value = settings::TLS_SECRET)]
-    tls_secret_name: String,
+    pub(crate) tls_secret_name: String,
     /// ClusterRole that webhook configurations and admission policies end with, so that they go with the release that it is
     /// of; without it they end with the CapsuleConfiguration.
     #[arg(long)]
-    owner_cluster_role: Option<String>,
+    pub(crate) owner_cluster_role: Option<String>,
     #[arg(long, default_value = ":8080")]
-    metrics_bind_address: String,
+    pub(crate) metrics_bind_address: String,
+    /// The certificate to serve metrics with; without it they are served in the clear.
+    #[arg(skip)]
+    pub(crate) metrics_tls: Option<tls::Files>,
     #[arg(long, default_value = ":8081")]
-    health_probe_bind_address: String,
+    pub(crate) health_probe_bind_address: String,
     /// Namespace that the operator runs in; its Lease and its certificate lie there.
     #[arg(long, env = "POD_NAMESPACE", default_value = "cotenant-system")]
-    pod_namespace: String,
+    pub(crate) pod_namespace: String,
+    /// Leases that the leading replica holds, as `name` or `namespace/name`, in the order in which they are taken. Those of a
+    /// program that must not run beside this one can be among them.
+    #[arg(long, value_delimiter = ',', default_value = LEASE)]
+    pub(crate) leases: Vec<String>,
+    #[command(flatten)]
+    pub(crate) election: Election,
     /// Name of this replica.
     #[arg(long, env = "POD_NAME", default_value = "cotenant")]
-    pod_name: String,
+    pub(crate) pod_name: String,
     /// ServiceAccount that the operator runs as.
     #[arg(long, env = "SERVICE_ACCOUNT", default_value = "cotenant")]
-    service_account: String,
+    pub(crate) service_account: String,
     /// Work on this cluster from outside of it, for development.
     #[arg(long)]
-    kubeconfig: Option<PathBuf>,
+    pub(crate) kubeconfig: Option<PathBuf>,
     /// Directives of the log filter.
     #[arg(long, default_value = "info")]
-    log_filter: String,
+    pub(crate) log_filter: String,
     #[arg(long, value_enum, default_value = "text")]
-    log_format: LogFormat,
+    pub(crate) log_format: LogFormat,
+}
+
+/// How patient replicas are with the one that leads. Go's notation of durations.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct Election {
+    /// How long a Lease that is not renewed keeps others waiting.
+    #[arg(long = "leader-election-lease-duration", value_parser = duration, default_value = "15s")]
+    pub(crate) lease_duration: Duration,
+    /// How long the leader goes on without renewing; less than the above.
+    #[arg(long = "leader-election-renew-deadline", value_parser = duration, default_value = "10s")]
+    pub(crate) renew_deadline: Duration,
+    /// Between two tries; less than the above.
+    #[arg(long = "leader-election-retry-period", value_parser = duration, default_value = "2s")]
+    pub(crate) retry_period: Duration,
+}
+
+impl Election {
+    fn check(&self) -> anyhow::Result<()> {
+        let (lease, renew, retry) = (self.lease_duration, self.renew_deadline, self.retry_period);
+        // Leases count in whole seconds.
+        if !(Duration::ZERO < retry && retry < renew && renew < Duration::from_secs(lease.as_secs())) {
+            bail!(
+                "--leader-election-lease-duration, -renew-deadline and -retry-period are {lease:?}, {renew:?} and {retry:?}; \
+                 each has to be longer than the next, and the first is counted in whole seconds"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// `15s`, `1m30s`, `500ms`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    text.parse::<SignedDuration>()
+        .ok()
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .ok_or_else(|| "a duration is a number with a unit, like 15s, 1m30s or 500ms".to_owned())
 }
 
 impl Args {
@@ -128,11 +180,17 @@ impl Args {
 
 /// Runs until a signal, or until leadership is lost.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+    run_with(args, || ())
+}
+
+/// The same, and does `first` as soon as there is a log.
+pub(crate) fn run_with(args: Args, first: impl FnOnce()) -> anyhow::Result<()> {
     let format = match args.log_format {
         LogFormat::Text => telemetry::Format::Text,
         LogFormat::Json => telemetry::Format::Json,
     };
     telemetry::init(format, &args.log_filter);
+    first();
     // Two threads: admission must answer while a reconcile renders, and more would only hold memory.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -142,6 +200,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
 }
 
 async fn operate(args: Args) -> anyhow::Result<()> {
+    args.election.check()?;
     let shutdown = Shutdown::on_signals().context("failed to listen for signals")?;
     let client = runtime::client::connect(args.kubeconfig.as_deref(), USER_AGENT).await?;
     let (registry, health) = (Registry::new(), admin::Health::new());
@@ -164,6 +223,10 @@ async fn operate(args: Args) -> anyhow::Result<()> {
                 ingress_classes: watches.ingress_classes.clone(),
                 tenant_resources: watches.tenant_resources.clone(),
                 global_tenant_resources: watches.global_tenant_resources.clone(),
+                custom_quotas: watches.custom_quotas.clone(),
+                global_custom_quotas: watches.global_custom_quotas.clone(),
+                global_resource_quotas: watches.global_resource_quotas.clone(),
+                quantity_ledgers: watches.quantity_ledgers.clone(),
                 priority_classes: watches.classes.priority.clone(),
                 runtime_classes: watches.classes.runtime.clone(),
             }),
@@ -188,6 +251,7 @@ async fn operate(args: Args) -> anyhow::Result<()> {
     let probes = admin::parse_address(&args.health_probe_bind_address)?;
     let admin = tokio::spawn(admin::serve(
         metrics,
+        args.metrics_tls.clone(),
         probes,
         registry.clone(),
         health,
@@ -233,7 +297,7 @@ fn identity(args: &Args) -> Identity {
             None => Endpoint::Service {
                 name: args.webhook_service_name.clone(),
                 namespace: args.pod_namespace.clone(),
-                port: 443,
+                port: i32::from(args.webhook_service_port),
                 prefix: String::new(),
             },
         },
@@ -252,7 +316,13 @@ async fn lead(
     registry: &Registry,
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
-    let config = lease::Config::new(&args.pod_namespace, &[LEASE], lease::identity(&args.pod_name));
+    let names: Vec<&str> = args.leases.iter().map(String::as_str).collect();
+    let config = lease::Config {
+        duration: args.election.lease_duration,
+        renew_deadline: args.election.renew_deadline,
+        retry: args.election.retry_period,
+        ..lease::Config::new(&args.pod_namespace, &names, lease::identity(&args.pod_name))
+    };
     let Some(leader) = Leader::acquire(client, config, shutdown).await else {
         return Ok(());
     };
@@ -275,7 +345,7 @@ async fn lead(
     };
     controllers.configurations(webhooks);
     controllers.namespace_tenants(args, watches);
-    controllers.quotas(watches);
+    controllers.quotas(args, watches);
     controllers.replications(args, watches);
     controllers.control_planes(args, watches);
 
@@ -338,13 +408,17 @@ impl Controllers<'_> {
             .spawn(async move { tenant_controller::run(context).await.context("namespace tenants") });
     }
 
-    fn quotas(&mut self, watches: &Watches) {
+    fn quotas(&mut self, args: &Args, watches: &Watches) {
         let Some(watches) = &watches.namespace_tenants else {
             return;
         };
         let context = quota_controller::Context {
             client: self.client.clone(),
+            namespace: args.pod_namespace.clone(),
             namespaces: watches.namespaces.clone(),
+            custom_quotas: watches.custom_quotas.clone(),
+            global_custom_quotas: watches.global_custom_quotas.clone(),
+            quantity_ledgers: watches.quantity_ledgers.clone(),
             registry: self.registry.clone(),
             metrics: self.metrics.clone(),
             recorder: self.recorder.clone(),

@@ -1,7 +1,10 @@
 //! One watch per kind for the whole process: admission and controllers look at the same stores.
 
 use api::{
-    capsule::v1beta2::{CapsuleConfiguration, GlobalTenantResource, Tenant, TenantOwner, TenantResource},
+    capsule::v1beta2::{
+        CapsuleConfiguration, CustomQuota, GlobalCustomQuota, GlobalResourceQuota, GlobalTenantResource,
+        QuantityLedger, Tenant, TenantOwner, TenantResource,
+    },
     kamaji::v1alpha1::{DataStore, TenantControlPlane},
 };
 use k8s_openapi::api::{
@@ -29,6 +32,10 @@ pub(crate) struct NamespaceTenants {
     pub(crate) ingress_classes: Shared<IngressClass>,
     pub(crate) tenant_resources: Shared<TenantResource>,
     pub(crate) global_tenant_resources: Shared<GlobalTenantResource>,
+    pub(crate) custom_quotas: Shared<CustomQuota>,
+    pub(crate) global_custom_quotas: Shared<GlobalCustomQuota>,
+    pub(crate) global_resource_quotas: Shared<GlobalResourceQuota>,
+    pub(crate) quantity_ledgers: Shared<QuantityLedger>,
 }
 
 #[derive(Clone)]
@@ -60,16 +67,20 @@ impl Watches {
                 ingress_classes: Shared::start(Api::all(client.clone()), all(), |_| {}, shutdown),
                 tenant_resources: Shared::start(
                     Api::all(client.clone()),
-                    all(),
+                    large(),
                     replication_controller::trim_tenant_resource,
                     shutdown,
                 ),
                 global_tenant_resources: Shared::start(
                     Api::all(client.clone()),
-                    all(),
+                    large(),
                     replication_controller::trim_global_tenant_resource,
                     shutdown,
                 ),
+                custom_quotas: Shared::start(Api::all(client.clone()), all(), |_| {}, shutdown),
+                global_custom_quotas: Shared::start(Api::all(client.clone()), all(), |_| {}, shutdown),
+                global_resource_quotas: Shared::start(Api::all(client.clone()), all(), |_| {}, shutdown),
+                quantity_ledgers: Shared::start(Api::all(client.clone()), all(), |_| {}, shutdown),
             }),
             control_planes: control_planes.then(|| ControlPlanes {
                 planes: control_plane_controller::Watches::control_planes(client, shutdown),
@@ -82,4 +93,9 @@ impl Watches {
 
 fn all() -> watcher::Config {
     watcher::Config::default()
+}
+
+/// Of objects that may each have more than a MiB before they are trimmed: few at a time.
+fn large() -> watcher::Config {
+    watcher::Config::default().page_size(20)
 }

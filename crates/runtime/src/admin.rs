@@ -1,4 +1,4 @@
-//! The two plain HTTP listeners of every process: metrics, and health for the kubelet.
+//! The two HTTP listeners of every process: metrics, with TLS where it is asked for, and health for the kubelet.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,10 +7,13 @@ use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use axum::serve::Listener;
+use futures::{FutureExt as _, TryFutureExt as _};
 
 use crate::metrics::{CONTENT_TYPE, Registry};
 use crate::process_metrics::ProcessMetrics;
 use crate::shutdown::Shutdown;
+use crate::tls;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -21,6 +24,8 @@ pub enum Error {
         address: SocketAddr,
         source: std::io::Error,
     },
+    #[error("failed to serve with TLS on {address}")]
+    Tls { address: SocketAddr, source: tls::Error },
     #[error("failed to serve on {address}")]
     Serve {
         address: SocketAddr,
@@ -87,9 +92,10 @@ pub fn parse_address(value: &str) -> Result<Option<SocketAddr>, Error> {
 }
 
 /// Serves `/metrics` at one address and `/healthz`, `/readyz` at the other (or both at the same) until the shutdown.
-/// `None` leaves one out.
+/// `None` leaves one out. With `tls`, metrics (and health beside them) are served over it alone.
 pub async fn serve(
     metrics_address: Option<SocketAddr>,
+    tls: Option<tls::Files>,
     health_address: Option<SocketAddr>,
     registry: Registry,
     health: Health,
@@ -99,26 +105,39 @@ pub async fn serve(
     let (metrics, probes) = (metrics_routes(registry), health_routes(health));
     let mut servers = Vec::new();
     match (metrics_address, health_address) {
-        (Some(one), Some(other)) if one == other => servers.push((one, metrics.merge(probes))),
+        (Some(one), Some(other)) if one == other => servers.push((one, tls, metrics.merge(probes))),
         (one, other) => {
-            servers.extend(one.map(|address| (address, metrics)));
-            servers.extend(other.map(|address| (address, probes)));
+            servers.extend(one.map(|address| (address, tls, metrics)));
+            servers.extend(other.map(|address| (address, None, probes)));
         }
     }
     let mut listening = Vec::new();
-    for (address, router) in servers {
+    for (address, tls, router) in servers {
         let listener = tokio::net::TcpListener::bind(address)
             .await
             .map_err(|source| Error::Listen { address, source })?;
         let shutdown = shutdown.clone();
-        listening.push(async move {
-            axum::serve(listener, router)
-                .with_graceful_shutdown(async move { shutdown.cancelled().await })
-                .await
-                .map_err(|source| Error::Serve { address, source })
-        });
+        let answered = match tls {
+            Some(files) => {
+                let listener = tls::Listener::start(listener, files)
+                    .await
+                    .map_err(|source| Error::Tls { address, source })?;
+                answer(listener, router, shutdown).boxed()
+            }
+            None => answer(listener, router, shutdown).boxed(),
+        };
+        listening.push(answered.map_err(move |source| Error::Serve { address, source }));
     }
     futures::future::try_join_all(listening).await.map(|_| ())
+}
+
+async fn answer<L>(listener: L, router: Router, shutdown: Shutdown) -> std::io::Result<()>
+where
+    L: Listener<Addr = SocketAddr>,
+{
+    axum::serve(listener, router)
+        .with_graceful_shutdown(async move { shutdown.cancelled().await })
+        .await
 }
 
 fn metrics_routes(registry: Registry) -> Router {

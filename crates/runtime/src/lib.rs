@@ -18,6 +18,7 @@ pub mod report;
 pub mod shared;
 mod shutdown;
 pub mod telemetry;
+pub mod tls;
 
 pub use controller::{Action, Controller, Queue};
 pub use index::Index;

@@ -1,0 +1,377 @@
+//! A cluster without nodes, Helm, the peer's traces, and the operator as a process of this machine.
+
+use std::{
+    fmt::Debug,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use api::capsule::v1beta2::{CapsuleConfiguration, Tenant};
+use k8s_openapi::{
+    api::{
+        admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration},
+        coordination::v1::Lease,
+        core::v1::Namespace,
+    },
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
+use kube::{
+    Api, Client, Resource, ResourceExt as _,
+    api::{ListParams, Patch, PatchParams, PostParams},
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use testbed::ApiServer;
+
+pub(crate) const TENANT: &str = "oil";
+pub(crate) const CONFIGURATIONS: &str = "capsule-dynamic-webhook";
+pub(crate) const PEER_LEASE: &str = "42c733ea.clastix.capsule.io";
+const NAMESPACE: &str = "capsule-system";
+const DEFINITION: &str = "tenants.capsule.clastix.io";
+/// Where the hooks of the peer point to, who is not there.
+const PEER_URL: &str = "https://127.0.0.1:9";
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The chart that stands for the peer's.
+pub(crate) fn peer() -> String {
+    format!("{}/tests/swap/peer", env!("CARGO_MANIFEST_DIR"))
+}
+
+pub(crate) struct Bed {
+    pub(crate) server: ApiServer,
+    pub(crate) client: Client,
+    directory: tempfile::TempDir,
+    ports: [u16; 3],
+    set: String,
+}
+
+/// What must never be made anew.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Identities {
+    pub(crate) tenant: Option<String>,
+    pub(crate) namespace: Option<String>,
+    pub(crate) definition: Option<String>,
+    configuration: Option<String>,
+}
+
+impl Bed {
+    pub(crate) async fn start() -> Self {
+        let server = ApiServer::start().await;
+        let directory = tempfile::tempdir().unwrap();
+        let kubeconfig = serde_norway::to_string(&server.kubeconfig()).unwrap();
+        std::fs::write(directory.path().join("kubeconfig"), kubeconfig).unwrap();
+        let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let ports = listeners.map(|listener| listener.local_addr().unwrap().port());
+        Self {
+            client: server.client().await,
+            server,
+            directory,
+            ports,
+            set: format!("--set=webhooks.service.url=https://127.0.0.1:{}", ports[0]),
+        }
+    }
+
+    fn kubeconfig(&self) -> PathBuf {
+        self.directory.path().join("kubeconfig")
+    }
+
+    /// `helm upgrade` of the release to our chart. There is no node for the Job that Helm would run before.
+    pub(crate) fn upgrade_to_ours(&self) -> Vec<&str> {
+        const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/cotenant");
+        const VALUES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/cotenant/values-capsule.yaml");
+        vec![
+            "upgrade",
+            "capsule",
+            CHART,
+            "--values",
+            VALUES,
+            &self.set,
+            "--set=replicaCount=0",
+            "--no-hooks",
+        ]
+    }
+
+    pub(crate) fn helm(&self, arguments: &[&str]) {
+        let (success, said) = self.run_helm(arguments);
+        assert!(success, "helm {}: {said}", arguments.join(" "));
+    }
+
+    pub(crate) fn helm_refused(&self, arguments: &[&str]) -> String {
+        let (success, said) = self.run_helm(arguments);
+        assert!(!success, "helm {} was not refused", arguments.join(" "));
+        said
+    }
+
+    fn run_helm(&self, arguments: &[&str]) -> (bool, String) {
+        let output = Command::new(local::programs::locate().unwrap().path("helm"))
+            .args(arguments)
+            .args(["--namespace", NAMESPACE])
+            .env("KUBECONFIG", self.kubeconfig())
+            .env("HOME", self.directory.path())
+            .output()
+            .unwrap();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    }
+
+    /// What the Job of the chart runs.
+    pub(crate) fn bring_definitions_up_to_date(&self) {
+        let output = Command::new(env!("CARGO_BIN_EXE_cotenant"))
+            .args(["crds", "--group=capsule.clastix.io", "--kubeconfig"])
+            .arg(self.kubeconfig())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    pub(crate) fn start_operator(&self) -> Operator {
+        let [webhooks, metrics, health] = self.ports;
+        let log = std::fs::File::create(self.directory.path().join("operator.log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_cotenant"))
+            .args([
+                "capsule",
+                "--enable-leader-election",
+                "--owner-cluster-role=capsule:capsule:operator",
+                &format!("--webhook-port={webhooks}"),
+                &format!("--metrics-addr=127.0.0.1:{metrics}"),
+                &format!("--health-probe-bind-address=127.0.0.1:{health}"),
+                "--kubeconfig",
+            ])
+            .arg(self.kubeconfig())
+            .env("NAMESPACE", NAMESPACE)
+            .env("SERVICE_ACCOUNT", "capsule")
+            .stdin(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Operator(child)
+    }
+
+    /// Definitions as a peer's Job would write them, with something that ours do not have.
+    pub(crate) async fn install_peers_definitions(&self) {
+        let definitions: Api<CustomResourceDefinition> = Api::all(self.client.clone());
+        for mut definition in api::crds() {
+            if definition.spec.group != "capsule.clastix.io" {
+                continue;
+            }
+            definition.spec.conversion = None;
+            definition.spec.versions.retain(|version| version.storage);
+            for version in &mut definition.spec.versions {
+                let column = json!({"name": "Peer", "type": "string", "jsonPath": ".metadata.name"});
+                let columns = version.additional_printer_columns.get_or_insert_default();
+                columns.push(serde_json::from_value(column).unwrap());
+            }
+            let name = definition.name_any();
+            definitions
+                .patch(
+                    &name,
+                    &PatchParams::apply("capsule/crd-lifecycle"),
+                    &Patch::Apply(&definition),
+                )
+                .await
+                .unwrap();
+        }
+        self.eventually("Tenants are served", async || {
+            Api::<Tenant>::all(self.client.clone())
+                .list(&ListParams::default())
+                .await
+                .is_ok()
+        })
+        .await;
+    }
+
+    pub(crate) async fn definition_has_peers_column(&self) -> bool {
+        let definition: CustomResourceDefinition = self.cluster(DEFINITION).await.unwrap();
+        definition.spec.versions.iter().any(|version| {
+            version
+                .additional_printer_columns
+                .iter()
+                .flatten()
+                .any(|column| column.name == "Peer")
+        })
+    }
+
+    pub(crate) async fn leave_what_a_running_peer_leaves(&self) {
+        let configuration: CapsuleConfiguration = self.cluster("default").await.unwrap();
+        let owner = configuration.controller_owner_ref(&()).unwrap();
+        let object = |kind: &str| {
+            json!({
+                "apiVersion": "admissionregistration.k8s.io/v1", "kind": kind,
+                "metadata": {
+                    "name": CONFIGURATIONS, "labels": {"projectcapsule.dev/created-by": "controller"},
+                    "ownerReferences": [owner]},
+                "webhooks": [{
+                    "name": "nobody.projectcapsule.dev", "admissionReviewVersions": ["v1"], "sideEffects": "None",
+                    "clientConfig": {"url": PEER_URL}, "failurePolicy": "Ignore", "timeoutSeconds": 1,
+                    "rules": [{
+                        "apiGroups": ["capsule.clastix.io"], "apiVersions": ["*"], "resources": ["tenants"],
+                        "operations": ["CREATE"]}]}]})
+        };
+        self.create::<ValidatingWebhookConfiguration>(
+            Api::all(self.client.clone()),
+            object("ValidatingWebhookConfiguration"),
+        )
+        .await;
+        self.create::<MutatingWebhookConfiguration>(
+            Api::all(self.client.clone()),
+            object("MutatingWebhookConfiguration"),
+        )
+        .await;
+        let lease = json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": PEER_LEASE},
+            "spec": {"holderIdentity": "peer", "leaseDurationSeconds": 3600, "leaseTransitions": 4}});
+        self.create::<Lease>(Api::namespaced(self.client.clone(), NAMESPACE), lease)
+            .await;
+    }
+
+    /// A peer that ends gives its Lease back.
+    pub(crate) async fn let_the_peer_go(&self) {
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let patch = json!({"spec": {"holderIdentity": "", "leaseDurationSeconds": 1}});
+        leases
+            .patch(PEER_LEASE, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .unwrap();
+    }
+
+    /// Who holds the Lease, if somebody does.
+    pub(crate) async fn holder(&self, name: &str) -> Option<String> {
+        let lease: Lease = self.get(name).await?;
+        lease.spec?.holder_identity.filter(|holder| !holder.is_empty())
+    }
+
+    pub(crate) async fn create_a_tenant_with_a_namespace(&self) {
+        let tenant = json!({
+            "apiVersion": "capsule.clastix.io/v1beta2", "kind": "Tenant", "metadata": {"name": TENANT},
+            "spec": {"owners": [{"kind": "User", "name": "alice"}]}});
+        let tenant: Tenant = self.create(Api::all(self.client.clone()), tenant).await;
+        let namespace = json!({
+            "apiVersion": "v1", "kind": "Namespace",
+            "metadata": {
+                "name": "oil-production", "labels": {"capsule.clastix.io/tenant": TENANT},
+                "ownerReferences": [tenant.owner_ref(&()).unwrap()]}});
+        self.create::<Namespace>(Api::all(self.client.clone()), namespace).await;
+    }
+
+    pub(crate) async fn tenant_is_ready(&self) -> bool {
+        let tenant: Tenant = self.cluster(TENANT).await.unwrap();
+        let status = tenant.status.unwrap_or_default();
+        status.namespaces.contains(&"oil-production".to_owned())
+            && status
+                .conditions
+                .iter()
+                .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    }
+
+    pub(crate) async fn identities(&self) -> Identities {
+        Identities {
+            tenant: self.cluster::<Tenant>(TENANT).await.and_then(|tenant| tenant.uid()),
+            namespace: self
+                .cluster::<Namespace>("oil-production")
+                .await
+                .and_then(|namespace| namespace.uid()),
+            definition: self
+                .cluster::<CustomResourceDefinition>(DEFINITION)
+                .await
+                .and_then(|definition| definition.uid()),
+            configuration: self
+                .cluster::<CapsuleConfiguration>("default")
+                .await
+                .and_then(|configuration| configuration.uid()),
+        }
+    }
+
+    pub(crate) async fn configuration_is_owned_by(&self, release: &str) -> bool {
+        let configuration: CapsuleConfiguration = self.cluster("default").await.unwrap();
+        let annotation = |name: &str| configuration.annotations().get(name).map(String::as_str);
+        annotation("meta.helm.sh/release-name") == Some(release)
+            && annotation("meta.helm.sh/release-namespace") == Some(NAMESPACE)
+    }
+
+    /// URLs of all hooks of both configurations.
+    async fn hooks(&self) -> Vec<String> {
+        let validating: Option<ValidatingWebhookConfiguration> = self.cluster(CONFIGURATIONS).await;
+        let mutating: Option<MutatingWebhookConfiguration> = self.cluster(CONFIGURATIONS).await;
+        let validating = validating
+            .into_iter()
+            .flat_map(|object| object.webhooks.unwrap_or_default());
+        let mutating = mutating
+            .into_iter()
+            .flat_map(|object| object.webhooks.unwrap_or_default());
+        validating
+            .map(|hook| hook.client_config)
+            .chain(mutating.map(|hook| hook.client_config))
+            .filter_map(|config| config.url)
+            .collect()
+    }
+
+    pub(crate) async fn hooks_of_the_peer(&self) -> usize {
+        self.hooks()
+            .await
+            .iter()
+            .filter(|url| url.starts_with(PEER_URL))
+            .count()
+    }
+
+    pub(crate) async fn hooks_of_ours(&self) -> usize {
+        let ours = format!("https://127.0.0.1:{}/", self.ports[0]);
+        self.hooks().await.iter().filter(|url| url.starts_with(&ours)).count()
+    }
+
+    async fn create<K>(&self, api: Api<K>, object: Value) -> K
+    where
+        K: Resource + Clone + Debug + serde::Serialize + DeserializeOwned,
+    {
+        let object = serde_json::from_value(object).unwrap();
+        api.create(&PostParams::default(), &object).await.unwrap()
+    }
+
+    /// An object in the release's namespace.
+    pub(crate) async fn get<K>(&self, name: &str) -> Option<K>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        Api::<K>::namespaced(self.client.clone(), NAMESPACE)
+            .get_opt(name)
+            .await
+            .unwrap()
+    }
+
+    /// An object in no namespace.
+    pub(crate) async fn cluster<K>(&self, name: &str) -> Option<K>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        Api::<K>::all(self.client.clone()).get_opt(name).await.unwrap()
+    }
+
+    pub(crate) async fn eventually(&self, what: &str, holds: impl AsyncFn() -> bool) {
+        let begun = Instant::now();
+        while !holds().await {
+            assert!(begun.elapsed() < PATIENCE, "{what}: not so\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// What the operator said last.
+    fn log(&self) -> String {
+        let path: &Path = &self.directory.path().join("operator.log");
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+}
+
+/// The operator; gone with the value.
+pub(crate) struct Operator(Child);
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
