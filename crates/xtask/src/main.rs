@@ -27,6 +27,9 @@ enum Command {
     CheckDeps,
     /// Run the whole-process benchmarks; each prints JSON lines with commit and machine.
     Bench(bench::Args),
+    /// Call a webhook many times; `bench reviews` runs it inside of the operator's pod.
+    #[command(hide = true)]
+    BenchLoad(bench::load::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -34,6 +37,7 @@ fn main() -> anyhow::Result<()> {
         Command::Generate { check } => generate::run(&repository(), check),
         Command::CheckDeps => deps::run(&repository()),
         Command::Bench(args) => bench::run(&repository(), &args),
+        Command::BenchLoad(args) => bench::load::run(&args),
     }
 }
 

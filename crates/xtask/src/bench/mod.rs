@@ -6,8 +6,11 @@
 
 mod bed;
 mod control_planes;
+pub(crate) mod load;
 mod namespaces;
 mod processes;
+mod reviews;
+mod thousand;
 
 use std::path::Path;
 
@@ -17,7 +20,8 @@ use bed::Bed;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Which benchmarks; all of them when none is named: `one`, `ten`, `idle`, `namespaces`, `latency`.
+    /// Which benchmarks; all of them when none is named: `one`, `ten`, `idle`, `namespaces`, `latency`,
+    /// `reviews`, `thousand`.
     names: Vec<String>,
     /// How long control planes sit idle before their memory is measured.
     #[arg(long, default_value_t = 300)]
@@ -38,13 +42,17 @@ pub(crate) fn run(repository: &Path, args: &Args) -> anyhow::Result<()> {
         let bed = Bed::start(repository).await?;
         let wanted = |name: &str| args.names.is_empty() || args.names.iter().any(|wanted| wanted == name);
         let mut outcome = Ok(());
-        if wanted("namespaces") || wanted("latency") {
+        let needs_namespaces = ["namespaces", "latency", "reviews"].into_iter().any(wanted);
+        if needs_namespaces {
             outcome = outcome.and(namespaces::converge(&bed).await);
         }
         if wanted("latency") {
             outcome = outcome.and(namespaces::latency(&bed).await);
         }
-        if wanted("namespaces") || wanted("latency") {
+        if wanted("reviews") {
+            outcome = outcome.and(reviews::run(&bed).await);
+        }
+        if needs_namespaces {
             outcome = outcome.and(namespaces::clean(&bed).await);
         }
         if wanted("one") {
@@ -55,6 +63,10 @@ pub(crate) fn run(repository: &Path, args: &Args) -> anyhow::Result<()> {
         }
         if wanted("idle") {
             outcome = outcome.and(control_planes::idle_memory(&bed, args.idle_seconds).await);
+        }
+        if wanted("thousand") {
+            outcome = outcome.and(thousand::run(&bed).await);
+            outcome = outcome.and(namespaces::clean(&bed).await);
         }
         if !args.keep {
             bed.stop()?;

@@ -22,10 +22,10 @@ use super::{
 
 const TENANTS: usize = 100;
 const NAMESPACES: usize = 10;
-const GROUP: &str = "projectcapsule.dev";
+pub(super) const GROUP: &str = "projectcapsule.dev";
 /// What ten people at work would have in flight.
-const IN_FLIGHT: usize = 10;
-const PATIENCE: Duration = Duration::from_secs(300);
+pub(super) const IN_FLIGHT: usize = 10;
+pub(super) const PATIENCE: Duration = Duration::from_secs(300);
 
 /// From the first namespace to the last binding.
 pub(crate) async fn converge(bed: &Bed) -> anyhow::Result<()> {
@@ -177,7 +177,7 @@ pub(crate) async fn clean(bed: &Bed) -> anyhow::Result<()> {
             break;
         }
         ensure!(
-            begun.elapsed() < PATIENCE * 2,
+            begun.elapsed() < PATIENCE * 4,
             "{left} namespaces were not gone within {PATIENCE:?}"
         );
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -192,7 +192,7 @@ pub(crate) async fn clean(bed: &Bed) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn tenant(number: usize) -> anyhow::Result<Tenant> {
+pub(super) fn tenant(number: usize) -> anyhow::Result<Tenant> {
     Ok(serde_json::from_value(json!({
         "apiVersion": "capsule.clastix.io/v1beta2",
         "kind": "Tenant",
@@ -205,6 +205,6 @@ fn tenant(number: usize) -> anyhow::Result<Tenant> {
     }))?)
 }
 
-fn named(name: &str) -> anyhow::Result<Namespace> {
+pub(super) fn named(name: &str) -> anyhow::Result<Namespace> {
     Ok(serde_json::from_value(json!({"metadata": {"name": name}}))?)
 }

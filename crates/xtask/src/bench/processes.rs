@@ -1,6 +1,8 @@
 //! Processes of a cluster, seen from the machine: CPU time, resident and proportional memory.
 
-use std::fs;
+use std::{fs, process::Command};
+
+use anyhow::{Context, ensure};
 
 /// One process of a cluster.
 #[derive(Clone, Debug)]
@@ -41,6 +43,32 @@ impl Process {
                 .unwrap_or(0.0)
         };
         (ticks(14) + ticks(15)) / 100.0
+    }
+
+    /// How long ago it began, in seconds.
+    pub(crate) fn age_seconds(&self) -> anyhow::Result<f64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
+        let rest = stat.rsplit(')').next().unwrap_or_default();
+        // Field 22 of the whole line, in clock ticks of 1/100 s since the machine began.
+        let begun: f64 = rest
+            .split_whitespace()
+            .nth(22 - 3)
+            .context("a process has a beginning")?
+            .parse()?;
+        let uptime = fs::read_to_string("/proc/uptime")?;
+        let now: f64 = uptime.split_whitespace().next().context("uptime")?.parse()?;
+        Ok(now - begun / 100.0)
+    }
+
+    pub(crate) fn is_in_pod(&self, uid: &str) -> bool {
+        self.cgroup.contains(uid)
+    }
+
+    /// Ends it without a word.
+    pub(crate) fn kill(&self) -> anyhow::Result<()> {
+        let status = Command::new("kill").args(["-9", &self.pid.to_string()]).status()?;
+        ensure!(status.success(), "process {} could not be ended", self.pid);
+        Ok(())
     }
 
     /// Memory that is this process's own plus its share of what is shared, in MiB.
