@@ -5,11 +5,15 @@ use std::time::Duration;
 use anyhow::Context;
 use api::capsule::names::READY_CONDITION;
 use api::capsule::v1beta2::{Tenant, TenantStatus};
-use kube::runtime::wait::{await_condition, conditions::is_deleted};
+use kube::runtime::wait::{self, await_condition, conditions::is_deleted};
+use kube::runtime::watcher;
 use kube::{Api, Client};
 use local::progress::{Outcome, Progress};
 
 use super::stopped::Stopped;
+
+/// Before a watch that ended is begun again.
+const WATCH_AGAIN: Duration = Duration::from_millis(250);
 
 /// What is waited for.
 #[derive(Clone, Debug)]
@@ -50,20 +54,37 @@ impl Goal {
         let step = self.told();
         progress.begin(&step, None);
         let tenants: Api<Tenant> = Api::all(client.clone());
-        let result = match self {
-            Self::Ready { tenant, with, without } => {
-                let condition = |seen: Option<&Tenant>| seen.is_some_and(|seen| is_ready(seen, with, without));
-                tokio::time::timeout(timeout, await_condition(tenants.clone(), tenant, condition)).await
-            }
-            Self::Gone { tenant, uid } => {
-                tokio::time::timeout(timeout, await_condition(tenants.clone(), tenant, is_deleted(uid))).await
+        let waiting = async {
+            loop {
+                let seen = self.seen(&tenants).await;
+                match seen {
+                    // A watch ends for reasons that pass, such as a change of the definition of Tenants.
+                    Err(wait::Error::ProbeFailed(error)) if !matches!(error, watcher::Error::InitialListFailed(_)) => {
+                        tokio::time::sleep(WATCH_AGAIN).await;
+                    }
+                    seen => return seen,
+                }
             }
         };
-        let reached = matches!(result, Ok(Ok(_)));
+        let result = tokio::time::timeout(timeout, waiting).await;
+        let reached = matches!(result, Ok(Ok(())));
         progress.end(&step, if reached { Outcome::Done } else { Outcome::Failed });
         match result {
-            Ok(seen) => seen.map(|_| ()).with_context(|| format!("failed to wait until {step}")),
+            Ok(seen) => seen.with_context(|| format!("failed to wait until {step}")),
             Err(_) => Err(self.late(&tenants, timeout).await),
+        }
+    }
+
+    /// Watches until it is so.
+    async fn seen(&self, tenants: &Api<Tenant>) -> Result<(), wait::Error> {
+        match self {
+            Self::Ready { tenant, with, without } => {
+                let condition = |seen: Option<&Tenant>| seen.is_some_and(|seen| is_ready(seen, with, without));
+                await_condition(tenants.clone(), tenant, condition).await.map(drop)
+            }
+            Self::Gone { tenant, uid } => await_condition(tenants.clone(), tenant, is_deleted(uid))
+                .await
+                .map(drop),
         }
     }
 

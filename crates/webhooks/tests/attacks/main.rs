@@ -11,7 +11,6 @@
     reason = "a test's own functions fail the test, and its tables are written for reading"
 )]
 
-mod cordon;
 mod doors;
 mod fields;
 mod intents;

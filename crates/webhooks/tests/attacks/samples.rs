@@ -2,20 +2,6 @@
 
 use serde_json::{Value, json};
 
-/// Kinds without a sample, each with the reason.
-pub const LEFT_OUT: [(&str, &str); 7] = [
-    ("/events", "says what happened, changes nothing"),
-    ("events.k8s.io/events", "the same"),
-    ("coordination.k8s.io/leases", "nodes and controllers hold them"),
-    ("/bindings", "is not kept: it places a pod, which has a door for it"),
-    ("authorization.k8s.io/localsubjectaccessreviews", "is a question"),
-    (
-        "kamaji.clastix.io/tenantcontrolplanes",
-        "is for control planes and their tests",
-    ),
-    ("resource.k8s.io/resourceclaims", "is made from its template"),
-];
-
 /// Resource and object; the name is given to each.
 pub fn samples() -> Vec<(&'static str, Value)> {
     let labels = json!({"app": "web"});
