@@ -104,7 +104,7 @@ async fn edits(bed: &Bed) -> anyhow::Result<()> {
         tenants
             .patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
             .await?;
-        let mine = ListParams::default().labels(&format!("capsule.clastix.io/tenant={name}"));
+        let mine = ListParams::default().labels(&format!("projectcapsule.dev/tenant={name}"));
         let quotas: Api<ResourceQuota> = Api::all(bed.admin.clone());
         loop {
             let has = |quota: &ResourceQuota| {
