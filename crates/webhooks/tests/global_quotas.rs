@@ -10,9 +10,8 @@
 
 mod support;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use api::capsule::v1beta2::{GlobalResourceQuota, QuantityLedger, ResourceQuotaLedger, Tenant};
 use futures::future::join_all;
@@ -20,23 +19,19 @@ use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Error, ResourceExt as _};
-use runtime::Shutdown;
 use serde_json::{Value, json};
 use support::hijack::refusal;
-use support::served::{US, configure, context, served};
+use support::replicas::{CONNECTIONS, second_replica};
+use support::served::{US, served};
 use support::stage::{Stage, stage};
 use support::until;
 use tenancy::quota::global::ledger_name;
 use testbed::unique;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OnceCell;
-use webhooks::Webhooks;
 
 const LEDGERS: &str = "cotenant-system";
 const HOOK: &str = "calculation.global-resource-quotas.validating.projectcapsule.dev";
 
-/// Connections that each of the two admission servers got.
-static CONNECTIONS: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
 static BOTH: OnceCell<()> = OnceCell::const_new();
 
 /// A tenant with some namespaces, before two admission servers that API servers ask in turn.
@@ -62,76 +57,6 @@ async fn scene(namespaces: usize) -> Scene {
     Scene {
         stage,
         namespaces: names,
-    }
-}
-
-/// Starts another admission server beside the one of the test binary, and a listener that hands connections to one after the
-/// other.
-async fn second_replica() {
-    let server = served().await.server;
-    let masters = server.client().await;
-    let configurations: Api<ValidatingWebhookConfiguration> = Api::all(masters.clone());
-    let url = configurations
-        .get("capsule-dynamic-webhook")
-        .await
-        .unwrap()
-        .webhooks
-        .unwrap()[0]
-        .client_config
-        .url
-        .clone()
-        .unwrap();
-    let first = url.parse::<http::Uri>().unwrap().port_u16().unwrap();
-    let (sender, receiver) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            let client = server.client_for(US, &["system:masters"]).await;
-            let listener = webhooks::server::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
-                .await
-                .unwrap();
-            let second = listener.local_addr().unwrap().port();
-            let webhooks = Webhooks::start(context(client, second, &Shutdown::new()));
-            let between = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let port = between.local_addr().unwrap().port();
-            let ready = webhooks.clone();
-            tokio::join!(
-                async { webhooks.serve_on(listener).await.unwrap() },
-                hand_out(between, [first, second]),
-                async {
-                    until("the second replica", async || ready.ready().ok()).await;
-                    sender.send(port).unwrap();
-                }
-            );
-        });
-    });
-    let port = tokio::task::spawn_blocking(move || receiver.recv().unwrap())
-        .await
-        .unwrap();
-    let client = json!({"admission": {"validating": {"client": {"url": format!("https://127.0.0.1:{port}")}}}});
-    configure(&masters, client).await;
-    until("hooks at the listener", async || {
-        let hooks = configurations.get("capsule-dynamic-webhook").await.unwrap().webhooks?;
-        let url = hooks[0].client_config.url.clone()?;
-        url.contains(&port.to_string()).then_some(())
-    })
-    .await;
-}
-
-async fn hand_out(listener: TcpListener, ports: [u16; 2]) {
-    for turn in 0.. {
-        let (mut incoming, _) = listener.accept().await.unwrap();
-        CONNECTIONS[turn % 2].fetch_add(1, Ordering::Relaxed);
-        let port = ports[turn % 2];
-        tokio::spawn(async move {
-            let mut outgoing = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-            // However one of them ends it, it is over.
-            let _ = tokio::io::copy_bidirectional(&mut incoming, &mut outgoing).await;
-        });
     }
 }
 

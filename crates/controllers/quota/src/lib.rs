@@ -11,7 +11,7 @@ mod custom;
 mod error;
 mod global;
 mod pools;
-mod publish;
+mod write;
 
 use api::capsule::v1beta2::{CustomQuota, GlobalCustomQuota, QuantityLedger};
 use k8s_openapi::api::core::v1::Namespace;

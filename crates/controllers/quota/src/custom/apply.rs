@@ -5,13 +5,12 @@ use api::capsule::v1beta2::{
     CustomQuota, GlobalCustomQuota, LedgerTarget, QuantityLedger, QuantityLedgerSpec, QuantityLedgerStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{DeleteParams, PostParams, Preconditions};
+use kube::api::PostParams;
 use kube::{Api, Client, ResourceExt};
-use runtime::report::{is_conflict, is_not_found};
 
 use super::quota::{Quota, Status};
 use crate::Error;
-use crate::publish::{full_name, publish};
+use crate::write::{delete, full_name, publish};
 
 const LEDGER: &str = "QuantityLedger";
 /// What marks a ledger as ours.
@@ -52,7 +51,7 @@ impl Writer {
         match found {
             Some(found) if is_of(&found, quota) => return Ok(found),
             // Of a quota that had the name before.
-            Some(other) => self.delete(&api, &other).await?,
+            Some(other) => delete(&api, LEDGER, &other).await?,
             None => {}
         }
         let params = PostParams {
@@ -65,22 +64,6 @@ impl Writer {
             name: full_name(&wanted),
             source,
         })
-    }
-
-    async fn delete(&self, api: &Api<QuantityLedger>, ledger: &QuantityLedger) -> Result<(), Error> {
-        let params = DeleteParams::background().preconditions(Preconditions {
-            uid: ledger.uid(),
-            resource_version: None,
-        });
-        match api.delete(&ledger.name_any(), &params).await {
-            Ok(_) => Ok(()),
-            Err(error) if is_not_found(&error) || is_conflict(&error) => Ok(()),
-            Err(source) => Err(Error::Delete {
-                kind: LEDGER,
-                name: full_name(ledger),
-                source,
-            }),
-        }
     }
 
     pub(super) async fn publish_ledger(

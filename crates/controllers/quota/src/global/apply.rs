@@ -1,21 +1,18 @@
 //! Writes. Statuses are written in the version of what they were decided from.
 
-use std::fmt::Debug;
-
 use api::capsule::names::{self, FIELD_MANAGER};
 use api::capsule::v1beta2::{GlobalResourceQuota, LedgerTarget, QuantityLedger, QuantityLedgerSpec};
 use k8s_openapi::api::core::v1::ResourceQuota;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::{Api, Client, Resource, ResourceExt};
-use runtime::report::{is_conflict, is_not_found};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client, ResourceExt};
+use runtime::report::is_not_found;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
 use tenancy::quota::global::{labels, ledger_name};
 
 use super::desired::Step;
 use crate::Error;
+use crate::write::{delete, full_name, publish};
 
 const CHILD: &str = "ResourceQuota";
 const LEDGER: &str = "QuantityLedger";
@@ -107,7 +104,7 @@ impl Writer {
     pub(super) async fn take(&self, step: &Step) -> Result<(), Error> {
         match step {
             Step::Apply(child) => self.apply(child).await,
-            Step::Delete(child) => self.delete(child).await,
+            Step::Delete(child) => delete(&self.children(child), CHILD, child).await,
         }
     }
 
@@ -131,51 +128,5 @@ impl Writer {
                 source,
             }),
         }
-    }
-
-    async fn delete(&self, child: &ResourceQuota) -> Result<(), Error> {
-        let params = DeleteParams::background().preconditions(Preconditions {
-            uid: child.uid(),
-            resource_version: None,
-        });
-        match self.children(child).delete(&child.name_any(), &params).await {
-            Ok(_) => Ok(()),
-            // Gone, or another object by now.
-            Err(error) if is_not_found(&error) || is_conflict(&error) => Ok(()),
-            Err(source) => Err(Error::Delete {
-                kind: CHILD,
-                name: full_name(child),
-                source,
-            }),
-        }
-    }
-}
-
-async fn publish<K>(api: &Api<K>, kind: &'static str, object: &K, status: &impl Serialize) -> Result<K, Error>
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
-{
-    let name = full_name(object);
-    // A JSON patch, because a merge patch keeps the keys of maps that are there no more.
-    let operations: Value = json!([
-        {"op": "replace", "path": "/metadata/resourceVersion", "value": object.resource_version()},
-        {"op": "add", "path": "/status", "value": status},
-    ]);
-    let patch: json_patch::Patch =
-        serde_json::from_value(operations).expect("operations with the names and fields of JSON patches are such");
-    let params = PatchParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PatchParams::default()
-    };
-    api.patch_status(&object.name_any(), &params, &Patch::<()>::Json(patch))
-        .await
-        .map_err(|source| Error::PublishStatus { kind, name, source })
-}
-
-/// `namespace/name` of what is in a namespace.
-fn full_name<K: Resource>(object: &K) -> String {
-    match object.namespace() {
-        Some(namespace) => format!("{namespace}/{}", object.name_any()),
-        None => object.name_any(),
     }
 }

@@ -6,9 +6,9 @@ use api::capsule::names::FIELD_MANAGER;
 use api::capsule::v1beta2::{ResourcePool, ResourcePoolClaim};
 use k8s_openapi::api::core::v1::ResourceQuota;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Patch, PostParams};
 use kube::{Api, Client, Resource, ResourceExt};
-use runtime::report::{is_conflict, is_not_found};
+use runtime::report::is_conflict;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -16,6 +16,7 @@ use tenancy::quota::pool::{POOL_LABEL, RELEASE_ANNOTATION};
 
 use super::desired::Step;
 use crate::Error;
+use crate::write::{delete, full_name, params, publish};
 
 const QUOTA: &str = "ResourceQuota";
 const CLAIM: &str = "ResourcePoolClaim";
@@ -98,7 +99,7 @@ impl Writer {
         match step {
             Step::Create(quota) => self.create(quota).await,
             Step::Patch { quota, patch } => self.patch_quota(quota, patch).await,
-            Step::Delete(quota) => self.delete(quota).await,
+            Step::Delete(quota) => delete(&self.quotas(quota), QUOTA, quota).await,
         }
     }
 
@@ -140,40 +141,6 @@ impl Writer {
             source,
         })
     }
-
-    async fn delete(&self, quota: &ResourceQuota) -> Result<(), Error> {
-        let params = DeleteParams::background().preconditions(Preconditions {
-            uid: quota.uid(),
-            resource_version: None,
-        });
-        match self.quotas(quota).delete(&quota.name_any(), &params).await {
-            Ok(_) => Ok(()),
-            // Gone, or another object by now.
-            Err(error) if is_not_found(&error) || is_conflict(&error) => Ok(()),
-            Err(source) => Err(Error::Delete {
-                kind: QUOTA,
-                name: full_name(quota),
-                source,
-            }),
-        }
-    }
-}
-
-async fn publish<K>(api: &Api<K>, kind: &'static str, object: &K, status: &impl Serialize) -> Result<K, Error>
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
-{
-    let name = full_name(object);
-    // A JSON patch, because a merge patch keeps the keys of maps that are there no more.
-    let operations = json!([
-        {"op": "replace", "path": "/metadata/resourceVersion", "value": object.resource_version()},
-        {"op": "add", "path": "/status", "value": status},
-    ]);
-    let patch: json_patch::Patch =
-        serde_json::from_value(operations).expect("operations with the names and fields of JSON patches are such");
-    api.patch_status(&object.name_any(), &params(), &Patch::<()>::Json(patch))
-        .await
-        .map_err(|source| Error::PublishStatus { kind, name, source })
 }
 
 async fn patch<K>(api: &Api<K>, kind: &'static str, object: &K, mut metadata: Value) -> Result<K, Error>
@@ -190,19 +157,4 @@ where
             name: full_name(object),
             source,
         })
-}
-
-fn params() -> PatchParams {
-    PatchParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PatchParams::default()
-    }
-}
-
-/// `namespace/name` of what is in a namespace.
-fn full_name<K: Resource>(object: &K) -> String {
-    match object.namespace() {
-        Some(namespace) => format!("{namespace}/{}", object.name_any()),
-        None => object.name_any(),
-    }
 }
