@@ -32,10 +32,15 @@ impl Place {
         self.folder().join("kubeconfigs")
     }
 
+    /// A link to the programs that the cluster was made with, `kubectl` and `helm` among them.
+    pub(crate) fn bin(&self) -> PathBuf {
+        self.folder().join("bin")
+    }
+
     /// A client as the cluster's administrator: of the local cluster, or of `kubeconfig` when that is given.
     pub(crate) async fn client(&self, kubeconfig: Option<&PathBuf>) -> anyhow::Result<Reached> {
         let path = kubeconfig.cloned().unwrap_or_else(|| self.admin_kubeconfig());
-        if !path.exists() {
+        if kubeconfig.is_none() && !path.exists() {
             anyhow::bail!(
                 "no cluster {:?} on this machine ({} is not there): start one with `cotenant up`, or name another with --kubeconfig",
                 self.cluster,

@@ -5,7 +5,7 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -65,6 +65,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     );
     options.root.clone_from(&args.place.state);
     let cluster = Cluster::start(options, progress).await?;
+    let bin = args.place.bin();
+    link(&bin, programs.directory())?;
     let client = cluster.client();
 
     shown(
@@ -99,9 +101,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     } else {
         print!("\n{}", tenant_table::render(&rows));
         println!(
-            "\nadministrator: {}\nkubectl:       {}",
+            "\nadministrator: {}\nkubectl, helm: {}",
             cluster.kubeconfig().display(),
-            programs.path("kubectl").display()
+            bin.display()
         );
     }
     match rows.iter().find(|row| !row.ready) {
@@ -286,6 +288,19 @@ fn admin_kubeconfig(cluster: &Cluster) -> anyhow::Result<pki::Kubeconfig> {
     let path = cluster.kubeconfig();
     let text = fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
     Ok(pki::Kubeconfig::parse(&text)?)
+}
+
+/// Programs of the cluster's version at a place that stays the same.
+fn link(place: &Path, programs: &Path) -> anyhow::Result<()> {
+    if fs::read_link(place).is_ok_and(|target| target == programs) {
+        return Ok(());
+    }
+    let temporary = place.with_extension("new");
+    let made = match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => symlink(programs, &temporary).and_then(|()| fs::rename(&temporary, place)),
+    };
+    made.with_context(|| format!("failed to link {} to {}", place.display(), programs.display()))
 }
 
 /// A file that only its owner reads.

@@ -68,7 +68,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("cotenant: {error:#}");
+            eprintln!("cotenant: {}", runtime::report::chain(error.as_ref()));
             ExitCode::from(cli::tenant::exit_code(&error))
         }
     }

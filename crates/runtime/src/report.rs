@@ -14,17 +14,28 @@ pub trait Report: Error + Send + Sync + 'static {
 
 /// The error and its causes as one line, `a: b: c`. A cause that its parent's text already ends with is not repeated.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let answer = answer(error);
+        let said = answer.map_or_else(|| error.to_string(), str::to_owned);
+        if text.is_empty() {
+            text = said;
+        } else if !text.ends_with(&said) {
             text.push_str(": ");
-            text.push_str(&cause_text);
+            text.push_str(&said);
         }
-        source = cause.source();
+        next = error.source().filter(|_| answer.is_none());
     }
     text
+}
+
+/// What an API server answered. The error's own text would add all of the answer, as Rust sees it.
+fn answer<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a str> {
+    match error.downcast_ref() {
+        Some(kube::Error::Api(status)) if !status.message.is_empty() => Some(&status.message),
+        _ => None,
+    }
 }
 
 /// Whether a request that failed like this may succeed when repeated: no answer, too many requests, a conflict, a
@@ -65,5 +76,11 @@ mod tests {
             chain(&error),
             "failed to apply the Deployment: the request was refused: quota exceeded"
         );
+    }
+
+    #[test]
+    fn an_api_servers_answer_is_its_sentence() {
+        let status = kube::core::Status::failure("tenants is forbidden", "Forbidden").with_code(403);
+        assert_eq!(chain(&kube::Error::Api(Box::new(status))), "tenants is forbidden");
     }
 }

@@ -46,7 +46,17 @@ use write::Write;
 pub use stopped::exit_code;
 pub(crate) use world::tenant_owners;
 
+const EXIT_CODES: &str = "Exit codes:
+  0  done, or nothing to do
+  1  failed: the cluster cannot be reached, an object cannot be read
+  2  the command line does not read
+  3  refused: by a rule of tenancy, by RBAC, by the API server
+  4  what the command names is not there
+  5  written, and not in force within --timeout
+  6  the deletion was not confirmed";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXIT_CODES)]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -67,7 +77,10 @@ enum Command {
     /// Show all tenants, a line each.
     List,
     /// Show one tenant: owners, namespaces, limits, and who has which role where.
-    Show { tenant: String },
+    Show {
+        /// Its name.
+        tenant: String,
+    },
     /// Set and lift limits, or show them: `quota oil namespaces=3 pods=20 requests.cpu=none`.
     Quota(QuotaArgs),
     /// Add and remove owners: `own oil user:alice group:team --remove sa:ops/robot`.
@@ -118,6 +131,7 @@ impl Writing {
 
 #[derive(Debug, clap::Args)]
 struct CreateArgs {
+    /// Name of the new tenant.
     tenant: String,
     /// `user:<name>`, `group:<name>` or `sa:<namespace>/<name>`; may repeat.
     #[arg(long, value_name = "OWNER")]
@@ -137,6 +151,7 @@ struct CreateArgs {
 
 #[derive(Debug, clap::Args)]
 struct QuotaArgs {
+    /// Its name.
     tenant: String,
     /// `<resource>=<amount>`, or `<resource>=none` to lift the limit. Without any, the limits are shown.
     limits: Vec<Limit>,
@@ -164,6 +179,7 @@ impl From<Scope> for QuotaScope {
 
 #[derive(Debug, clap::Args)]
 struct OwnArgs {
+    /// Its name.
     tenant: String,
     /// `user:<name>`, `group:<name>` or `sa:<namespace>/<name>`.
     #[arg(value_name = "OWNER", required_unless_present = "remove")]
@@ -180,7 +196,8 @@ struct OwnArgs {
 
 #[derive(Debug, clap::Args)]
 struct CordonArgs {
-    #[arg(required = true)]
+    /// Their names.
+    #[arg(required = true, value_name = "TENANT")]
     tenants: Vec<String>,
     #[command(flatten)]
     writing: Writing,
@@ -188,7 +205,8 @@ struct CordonArgs {
 
 #[derive(Debug, clap::Args)]
 struct AdoptArgs {
-    #[arg(required = true)]
+    /// Their names.
+    #[arg(required = true, value_name = "NAMESPACE")]
     namespaces: Vec<String>,
     /// The tenant that they come into.
     #[arg(long)]
@@ -199,6 +217,7 @@ struct AdoptArgs {
 
 #[derive(Debug, clap::Args)]
 struct DeleteArgs {
+    /// Its name.
     tenant: String,
     /// Do not ask for the name to be typed.
     #[arg(long)]

@@ -20,6 +20,8 @@ pub(super) enum Stopped {
     NotConfirmed(String),
 }
 
+const REFUSED: u8 = 3;
+
 impl Stopped {
     pub(super) fn refused(sentence: impl Into<String>) -> anyhow::Error {
         Self::Refused(sentence.into()).into()
@@ -31,7 +33,7 @@ impl Stopped {
 
     fn code(&self) -> u8 {
         match self {
-            Self::Refused(_) => 3,
+            Self::Refused(_) => REFUSED,
             Self::NotFound(_) => 4,
             Self::TimedOut(_) => 5,
             Self::NotConfirmed(_) => 6,
@@ -41,7 +43,14 @@ impl Stopped {
 
 /// The exit code of a command that ended with this error.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
-    error.downcast_ref::<Stopped>().map_or(1, Stopped::code)
+    let stopped = error.downcast_ref::<Stopped>();
+    stopped.map_or_else(|| if is_forbidden(error) { REFUSED } else { 1 }, Stopped::code)
+}
+
+/// Whether an API server refused to do or to show something.
+fn is_forbidden(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain();
+    causes.any(|cause| matches!(cause.downcast_ref(), Some(kube::Error::Api(status)) if status.code == 403))
 }
 
 /// What the API server said to a write: its refusals are told in its own words.
@@ -71,5 +80,11 @@ mod tests {
         let error = Stopped::refused("no").context("failed to adopt");
         assert_eq!(exit_code(&error), 3);
         assert_eq!(exit_code(&anyhow::anyhow!("no network")), 1);
+        let mut status = Status::failure("User \"alice\" cannot list resource", "Forbidden").with_code(403);
+        let error =
+            |status: &Status| anyhow::Error::from(kube::Error::Api(Box::new(status.clone()))).context("failed to list");
+        assert_eq!(exit_code(&error(&status)), 3);
+        status.code = 503;
+        assert_eq!(exit_code(&error(&status)), 1);
     }
 }

@@ -11,6 +11,7 @@ mod kubectl;
 mod namespaces;
 mod separation;
 mod traffic;
+mod walk;
 
 use cluster::Cluster;
 
@@ -18,6 +19,7 @@ use cluster::Cluster;
 fn two_teams_share_the_cluster_and_one_has_its_own() {
     let cluster = Cluster::up();
     cluster.table_is_all_ready();
+    walk::the_page_is_true(&cluster, "docs/hybrid.md");
 
     namespaces::alice_works_within_her_limits(&cluster);
     let chaos = chaos::Chaos::unleash(&cluster);
@@ -33,6 +35,8 @@ fn two_teams_share_the_cluster_and_one_has_its_own() {
         kills > 0,
         "the operator was never killed, so nothing was shown about that"
     );
+
+    walk::the_page_is_true(&cluster, "docs/drills.md");
 
     deletion::deleting_prod_team_frees_its_things_and_nothing_else(&cluster);
     cluster.down_leaves_nothing();
