@@ -27,7 +27,11 @@ bench: ready ## whole-process benchmarks, one JSON line a figure
 	@cargo build --release --locked --bin cotenant
 	@cargo run --locked -q -p xtask -- bench
 
+soak: ready ## long races for limits while operators are killed, one JSON line a race; about half an hour
+	@cargo build --release --locked --bin cotenant
+	@cargo run --locked -q -p xtask -- soak
+
 ready:
 	@bash .ci/ready
 
-.PHONY: help up down status test generate bench ready
+.PHONY: help up down status test generate bench soak ready

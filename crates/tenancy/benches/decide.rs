@@ -2,85 +2,22 @@
 //!
 //! `cargo bench -p tenancy`
 
-use api::capsule::v1beta2::{CapsuleConfiguration, Tenant};
+mod world;
+
 use divan::{Bencher, black_box};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use serde_json::json;
 use tenancy::{
     caller, classes,
-    index::{Index, View},
+    index::View,
     namespace_admission::{Operation, Request, mutate, validate},
     pods::{self, Classes},
-    settings::Settings,
     subject::User,
 };
-
-const TENANTS: [usize; 4] = [10, 100, 1_000, 10_000];
-const NAMESPACES_EACH: usize = 3;
+use world::{TENANTS, World, namespace, world};
 
 fn main() {
     divan::main();
-}
-
-struct World {
-    index: Index,
-    settings: Settings,
-    groups: Vec<String>,
-}
-
-fn world(tenants: usize) -> World {
-    let index = Index::default();
-    for number in 0..tenants {
-        let tenant: Tenant = serde_json::from_value(json!({
-            "apiVersion": "capsule.clastix.io/v1beta2",
-            "kind": "Tenant",
-            "metadata": {"name": format!("team-{number}"), "uid": format!("uid-{number}")},
-            "spec": {
-                "owners": [{"kind": "User", "name": format!("user-{number}")}, {"kind": "Group", "name": format!("group-{number}")}],
-                "forceTenantPrefix": true,
-                "namespaceOptions": {
-                    "quota": 10,
-                    "additionalMetadata": {"labels": {"env": "prod"}},
-                    "forbiddenLabels": {"deniedRegex": "^pod-security"},
-                },
-                "storageClasses": {"allowed": ["standard"], "allowedRegex": "^fast-[0-9]+$", "default": "standard"},
-                "containerRegistries": {"allowed": ["docker.io"], "allowedRegex": r"^[a-z]+\.oil\.example$"},
-                "imagePullPolicies": ["Always", "IfNotPresent"],
-                "priorityClasses": {"allowed": ["low"]},
-            },
-        }))
-        .expect("a tenant");
-        index.put_tenant(tenant.into());
-        for place in 0..NAMESPACES_EACH {
-            index.put_namespace(&namespace(number, &format!("team-{number}-{place}"), true));
-        }
-    }
-    let configuration: CapsuleConfiguration = serde_json::from_value(json!({
-        "apiVersion": "capsule.clastix.io/v1beta2",
-        "kind": "CapsuleConfiguration",
-        "metadata": {"name": "default"},
-        "spec": {"users": [{"kind": "Group", "name": "projectcapsule.dev"}], "protectedNamespaceRegex": "^(kube|prod)-"},
-    }))
-    .expect("a configuration");
-    let settings = Settings::new(Some(&configuration), "cotenant-system", "cotenant");
-    World {
-        index,
-        settings,
-        groups: vec!["projectcapsule.dev".into(), "system:authenticated".into()],
-    }
-}
-
-fn namespace(tenant: usize, name: &str, is_linked: bool) -> Namespace {
-    let mut metadata = json!({"name": name, "labels": {"kubernetes.io/metadata.name": name, "app": "web"}});
-    if is_linked {
-        metadata["labels"]["capsule.clastix.io/tenant"] = json!(format!("team-{tenant}"));
-        metadata["labels"]["env"] = json!("prod");
-        metadata["ownerReferences"] = json!([{
-            "apiVersion": "capsule.clastix.io/v1beta2", "kind": "Tenant",
-            "name": format!("team-{tenant}"), "uid": format!("uid-{tenant}"),
-        }]);
-    }
-    serde_json::from_value(json!({"metadata": metadata})).expect("a namespace")
 }
 
 fn request<'a>(

@@ -26,6 +26,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("cotenant", 4),
     ("xtask", 4),
     ("testbed", 2),
+    ("races", 2),
 ];
 const WITHIN: &[(&str, &str)] = &[
     ("tenancy", "api"),

@@ -1,8 +1,9 @@
-//! Repository rules and generators as code: `cargo xtask generate`, `check-deps`, `bench`.
+//! Repository rules and generators as code: `cargo xtask generate`, `check-deps`, `bench`, `soak`.
 mod bench;
 mod deps;
 mod generate;
 mod rbac;
+mod soak;
 
 use std::path::{Path, PathBuf};
 
@@ -27,6 +28,8 @@ enum Command {
     CheckDeps,
     /// Run the whole-process benchmarks; each prints JSON lines with commit and machine.
     Bench(bench::Args),
+    /// Race for limits while operators are killed; one JSON line a race, and an error if a limit did not hold.
+    Soak(soak::Args),
     /// Call a webhook many times; `bench reviews` runs it inside of the operator's pod.
     #[command(hide = true)]
     BenchLoad(bench::load::Args),
@@ -37,6 +40,7 @@ fn main() -> anyhow::Result<()> {
         Command::Generate { check } => generate::run(&repository(), check),
         Command::CheckDeps => deps::run(&repository()),
         Command::Bench(args) => bench::run(&repository(), &args),
+        Command::Soak(args) => soak::run(&repository(), &args),
         Command::BenchLoad(args) => bench::load::run(&args),
     }
 }

@@ -177,7 +177,7 @@ const NAMESPACE_TENANTS: &[Grant] = &[
     named(
         ADMISSION,
         &["mutatingadmissionpolicies", "mutatingadmissionpolicybindings"],
-        Names::These(&["cotenant-tenant-labels"]),
+        Names::These(&["cotenant-tenant-labels", "cotenant-tenant-labels-of-kept-kinds"]),
         &["get", "update", "delete"],
     ),
     // What a tenant's namespaces hold: applied, and deleted when the tenant asks for it no more.
@@ -211,9 +211,13 @@ const NAMESPACE_TENANTS: &[Grant] = &[
     grant(&["networking.k8s.io"], &["ingressclasses"], &["list", "watch"]),
     grant(&["scheduling.k8s.io"], &["priorityclasses"], &["list", "watch"]),
     grant(&["node.k8s.io"], &["runtimeclasses"], &["list", "watch"]),
-    // Classes that few objects name are read when one does.
-    grant(&["gateway.networking.k8s.io"], &["gatewayclasses"], &["get"]),
-    grant(&["resource.k8s.io"], &["deviceclasses"], &["get"]),
+    // The same of kinds that not every cluster serves; admission reads them when an object names one.
+    grant(
+        &["gateway.networking.k8s.io"],
+        &["gatewayclasses"],
+        &["get", "list", "watch"],
+    ),
+    grant(&["resource.k8s.io"], &["deviceclasses"], &["get", "list", "watch"]),
     // Hostnames of all Ingresses, once a tenant wants its own to be unique.
     grant(&["networking.k8s.io"], &["ingresses"], &["list", "watch"]),
     // Replications: the finalizer and the request to look again are patched. What they ask for is read and written as a
@@ -270,12 +274,14 @@ const CONTROL_PLANES: &[Grant] = &[
     grant(&["discovery.k8s.io"], &["endpointslices"], &["list", "watch"]),
 ];
 
-/// In the operator's own namespace: who leads, and the serving certificate.
+/// In the operator's own namespace: who leads, the serving certificate, and what is told about tenants.
 const OWN_NAMESPACE: &[Grant] = &[
     // Looked at and renewed by the clock, not watched.
     grant(&["coordination.k8s.io"], &["leases"], &["get", "create", "update"]),
     // One Secret is watched by its name, which is a setting of the CapsuleConfiguration; a change of it takes no new rights.
     grant(&[""], &["secrets"], &["get", "list", "watch", "create", "update"]),
+    // Reports of what audited limits let pass, one of each tenant.
+    grant(&[""], &["configmaps"], &["get", "create", "update"]),
 ];
 
 /// The chart's `templates/rbac.yaml`.

@@ -96,7 +96,7 @@ async fn store_answers(admin: &Client) -> anyhow::Result<()> {
     bail!("the DataStore default does not answer")
 }
 
-fn commit(repository: &Path) -> anyhow::Result<String> {
+pub(super) fn commit(repository: &Path) -> anyhow::Result<String> {
     let git = |arguments: &[&str]| -> anyhow::Result<String> {
         let output = Command::new("git").args(arguments).current_dir(repository).output()?;
         Ok(String::from_utf8(output.stdout)?.trim().to_owned())
@@ -109,7 +109,7 @@ fn commit(repository: &Path) -> anyhow::Result<String> {
     Ok(format!("{}{dirty}", git(&["rev-parse", "--short=12", "HEAD"])?))
 }
 
-fn machine() -> anyhow::Result<Value> {
+pub(super) fn machine() -> anyhow::Result<Value> {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
     let model = cpuinfo
         .lines()

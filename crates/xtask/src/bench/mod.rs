@@ -1,4 +1,4 @@
-//! Whole-process benchmarks on a cluster of their own: `cargo xtask bench [NAME…]`.
+//! Whole-process benchmarks on a cluster of their own, and decisions by themselves: `cargo xtask bench [NAME…]`.
 //!
 //! Each figure is one JSON line with commit and machine, so that lines of different days can be laid side by side.
 //! Processes are measured from outside (`/proc`), as the peers were for the figures that ours are compared with; the
@@ -6,9 +6,11 @@
 
 mod bed;
 mod control_planes;
+mod decisions;
 pub(crate) mod load;
 mod namespaces;
 mod processes;
+mod requests;
 mod reviews;
 mod thousand;
 
@@ -20,7 +22,7 @@ use bed::Bed;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Which benchmarks; all of them when none is named: `one`, `ten`, `idle`, `namespaces`, `latency`,
+    /// Which benchmarks; all of them when none is named: `decisions`, `one`, `ten`, `idle`, `namespaces`, `latency`,
     /// `reviews`, `thousand`.
     names: Vec<String>,
     /// How long control planes sit idle before their memory is measured.
@@ -32,6 +34,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(repository: &Path, args: &Args) -> anyhow::Result<()> {
+    let wanted = |name: &str| args.names.is_empty() || args.names.iter().any(|wanted| wanted == name);
+    if wanted("decisions") {
+        decisions::run(repository)?;
+        if args.names.len() == 1 {
+            return Ok(());
+        }
+    }
     // A second installation is refused and harmless.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -40,7 +49,6 @@ pub(crate) fn run(repository: &Path, args: &Args) -> anyhow::Result<()> {
         .build()?;
     runtime.block_on(async {
         let bed = Bed::start(repository).await?;
-        let wanted = |name: &str| args.names.is_empty() || args.names.iter().any(|wanted| wanted == name);
         let mut outcome = Ok(());
         let needs_namespaces = ["namespaces", "latency", "reviews"].into_iter().any(wanted);
         if needs_namespaces {

@@ -17,7 +17,7 @@ use serde_json::json;
 
 use super::{
     bed::{Bed, CLUSTER},
-    percentile, processes, report,
+    percentile, processes, report, requests,
 };
 
 const TENANTS: usize = 100;
@@ -48,7 +48,7 @@ pub(crate) async fn converge(bed: &Bed) -> anyhow::Result<()> {
         .collect::<Result<_, _>>()?;
     tokio::time::sleep(Duration::from_secs(3)).await;
 
-    let cpu_before = processes::operator_cpu(CLUSTER);
+    let (cpu_before, asked_before) = (processes::operator_cpu(CLUSTER), requests::so_far(&bed.admin).await?);
     let begun = Instant::now();
     let work = (0..NAMESPACES).flat_map(|of| (0..TENANTS).map(move |tenant| (tenant, of)));
     let mut waited: Vec<f64> = stream::iter(work)
@@ -85,6 +85,14 @@ pub(crate) async fn converge(bed: &Bed) -> anyhow::Result<()> {
     tokio::time::sleep(Duration::from_secs(5)).await;
     let cpu = processes::operator_cpu(CLUSTER) - cpu_before;
     let (peak, pss) = processes::operator_memory(CLUSTER);
+    let all = (TENANTS * NAMESPACES) as u64;
+    let asked = requests::since(&asked_before, &requests::so_far(&bed.admin).await?, all);
+    // Equal by now: what comes is not for these namespaces.
+    let quiet_before = requests::so_far(&bed.admin).await?;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let quiet = requests::since(&quiet_before, &requests::so_far(&bed.admin).await?, 0);
+    #[expect(clippy::cast_precision_loss, reason = "small counts")]
+    let each = requests::of_the_operator(&asked) as f64 / all as f64;
     waited.sort_by(f64::total_cmp);
     report(
         bed,
@@ -94,6 +102,8 @@ pub(crate) async fn converge(bed: &Bed) -> anyhow::Result<()> {
             "seconds_to_last_namespace": created, "seconds_to_last_binding": seconds,
             "operator_cpu_seconds": cpu, "operator_peak_rss_mib": peak, "operator_pss_mib": pss,
             "create_ms_p50": percentile(&waited, 50.0), "create_ms_p99": percentile(&waited, 99.0),
+            "operator_writes_each": each, "operator_writes_when_equal": requests::of_the_operator(&quiet),
+            "requests": asked,
         }),
     );
     Ok(())

@@ -152,8 +152,8 @@ async fn restart(bed: &Bed) -> anyhow::Result<()> {
             let Some(process) = process.filter(|_| !ready.contains_key(&uid)) else {
                 continue;
             };
-            let path = format!("/api/v1/namespaces/{SYSTEM}/pods/{name}:10080/proxy/readyz");
-            let asked = Request::new(path).get("", &GetParams::default());
+            let path = format!("/api/v1/namespaces/{SYSTEM}/pods/{name}:8081/proxy");
+            let asked = Request::new(path).get("readyz", &GetParams::default());
             let answer = asked.map(|request| bed.admin.request_text(request))?;
             if answer.await.is_ok() {
                 ready.insert(uid, process.age_seconds()?);
