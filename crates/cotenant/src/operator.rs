@@ -12,7 +12,7 @@ use clap::ValueEnum;
 use control_plane_controller::bundled_etcd::{self, BundledEtcd};
 use ipnet::IpNet;
 use jiff::SignedDuration;
-use kube::Client;
+use kube::{Client, Config};
 use runtime::{
     Shutdown, admin, controller,
     events::Recorder,
@@ -202,7 +202,8 @@ pub(crate) fn run_with(args: Args, first: impl FnOnce()) -> anyhow::Result<()> {
 async fn operate(args: Args) -> anyhow::Result<()> {
     args.election.check()?;
     let shutdown = Shutdown::on_signals().context("failed to listen for signals")?;
-    let client = runtime::client::connect(args.kubeconfig.as_deref(), USER_AGENT).await?;
+    let config = runtime::client::configure(args.kubeconfig.as_deref()).await?;
+    let client = runtime::client::build(config.clone(), USER_AGENT)?;
     let (registry, health) = (Registry::new(), admin::Health::new());
     let tenants = args.runs(Component::NamespaceTenants);
     let watches = Watches::start(&client, tenants, args.runs(Component::ControlPlanes), &shutdown);
@@ -227,6 +228,7 @@ async fn operate(args: Args) -> anyhow::Result<()> {
                 global_custom_quotas: watches.global_custom_quotas.clone(),
                 global_resource_quotas: watches.global_resource_quotas.clone(),
                 quantity_ledgers: watches.quantity_ledgers.clone(),
+                pools: watches.pools.clone(),
                 priority_classes: watches.classes.priority.clone(),
                 runtime_classes: watches.classes.runtime.clone(),
             }),
@@ -268,7 +270,7 @@ async fn operate(args: Args) -> anyhow::Result<()> {
         }
     });
 
-    let led = lead(&args, &client, &watches, &webhooks, &registry, &shutdown).await;
+    let led = lead(&args, (&config, &client), &watches, &webhooks, &registry, &shutdown).await;
     shutdown.trigger();
     admission.await.context("admission panicked")??;
     admin.await.context("the admin server panicked")??;
@@ -310,20 +312,20 @@ fn identity(args: &Args) -> Identity {
 /// Waits for the Lease, then runs the controllers until the end.
 async fn lead(
     args: &Args,
-    client: &Client,
+    (config, client): (&Config, &Client),
     watches: &Watches,
     webhooks: &Webhooks,
     registry: &Registry,
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
     let names: Vec<&str> = args.leases.iter().map(String::as_str).collect();
-    let config = lease::Config {
+    let patience = lease::Config {
         duration: args.election.lease_duration,
         renew_deadline: args.election.renew_deadline,
         retry: args.election.retry_period,
         ..lease::Config::new(&args.pod_namespace, &names, lease::identity(&args.pod_name))
     };
-    let Some(leader) = Leader::acquire(client, config, shutdown).await else {
+    let Some(leader) = Leader::acquire(client, patience, shutdown).await else {
         return Ok(());
     };
     // The controllers end with the process and with leadership, whichever is first.
@@ -337,9 +339,10 @@ async fn lead(
     });
     let mut controllers = Controllers {
         client,
+        config,
         registry,
         metrics: controller::Metrics::register(registry),
-        recorder: Recorder::new(client.clone(), "cotenant", Some(&args.pod_name)),
+        recorder: recorder(args, client, watches),
         term: term.clone(),
         running: JoinSet::new(),
     };
@@ -366,9 +369,21 @@ async fn lead(
     outcome
 }
 
+/// Events about what is in no namespace are where the configuration says.
+fn recorder(args: &Args, client: &Client, watches: &Watches) -> Recorder {
+    let recorder = Recorder::new(client.clone(), "cotenant", Some(&args.pod_name));
+    let Some(watches) = &watches.namespace_tenants else {
+        return recorder;
+    };
+    let (configurations, name) = (watches.configurations.clone(), args.configuration_name.clone());
+    recorder.with_home(move || Some(configurations.get(None, &name)?.spec.events.namespace.clone()))
+}
+
 /// What runs while this replica leads.
 struct Controllers<'a> {
     client: &'a Client,
+    /// What that client was made of.
+    config: &'a Config,
     registry: &'a Registry,
     metrics: controller::Metrics,
     recorder: Recorder,
@@ -391,6 +406,7 @@ impl Controllers<'_> {
         };
         let context = tenant_controller::Context {
             client: self.client.clone(),
+            namespace: args.pod_namespace.clone(),
             configuration_name: args.configuration_name.clone(),
             configuration_grace: tenant_controller::CONFIGURATION_GRACE,
             tls_secret: args.tls_secret_name.clone(),
@@ -398,6 +414,7 @@ impl Controllers<'_> {
             tenant_owners: watches.tenant_owners,
             namespaces: watches.namespaces,
             configurations: watches.configurations,
+            quantity_ledgers: watches.quantity_ledgers,
             classes: watches.classes,
             registry: self.registry.clone(),
             metrics: self.metrics.clone(),
@@ -434,6 +451,8 @@ impl Controllers<'_> {
         };
         let context = replication_controller::Context {
             client: self.client.clone(),
+            config: self.config.clone(),
+            namespace: args.pod_namespace.clone(),
             configuration_name: args.configuration_name.clone(),
             tenants: watches.tenants,
             namespaces: watches.namespaces,

@@ -3,7 +3,7 @@
 use api::{
     capsule::v1beta2::{
         CapsuleConfiguration, CustomQuota, GlobalCustomQuota, GlobalResourceQuota, GlobalTenantResource,
-        QuantityLedger, Tenant, TenantOwner, TenantResource,
+        QuantityLedger, ResourcePool, Tenant, TenantOwner, TenantResource,
     },
     kamaji::v1alpha1::{DataStore, TenantControlPlane},
 };
@@ -36,6 +36,7 @@ pub(crate) struct NamespaceTenants {
     pub(crate) global_custom_quotas: Shared<GlobalCustomQuota>,
     pub(crate) global_resource_quotas: Shared<GlobalResourceQuota>,
     pub(crate) quantity_ledgers: Shared<QuantityLedger>,
+    pub(crate) pools: Shared<ResourcePool>,
 }
 
 #[derive(Clone)]
@@ -81,6 +82,7 @@ impl Watches {
                 global_custom_quotas: Shared::start(Api::all(client.clone()), all(), |_| {}, shutdown),
                 global_resource_quotas: Shared::start(Api::all(client.clone()), all(), |_| {}, shutdown),
                 quantity_ledgers: Shared::start(Api::all(client.clone()), all(), |_| {}, shutdown),
+                pools: Shared::start(Api::all(client.clone()), large(), trim_pool, shutdown),
             }),
             control_planes: control_planes.then(|| ControlPlanes {
                 planes: control_plane_controller::Watches::control_planes(client, shutdown),
@@ -88,6 +90,17 @@ impl Watches {
                 services: control_plane_controller::Watches::services(client, shutdown),
             }),
         }
+    }
+}
+
+/// Drops of a pool all but what it is for and what is left: what each claim has may be most of a MiB.
+fn trim_pool(pool: &mut ResourcePool) {
+    pool.metadata.annotations = None;
+    pool.metadata.labels = None;
+    if let Some(status) = &mut pool.status {
+        status.claims.clear();
+        status.exhaustions.clear();
+        status.conditions.clear();
     }
 }
 

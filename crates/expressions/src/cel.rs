@@ -158,13 +158,21 @@ impl Condition {
     /// # Errors
     /// If the object is of another shape than the expression says, or it takes too long.
     pub fn matches(&self, object: &Json) -> Result<bool, EvaluationError> {
-        match eval::run(&self.0.expr, object).0? {
-            Value::Bool(value) => Ok(value),
-            other => Err(EvaluationError::Failed(format!(
+        self.weigh(object).0
+    }
+
+    /// The same, with what it took: in Kubernetes' units of cost, of which one expression has a million.
+    pub fn weigh(&self, object: &Json) -> (Result<bool, EvaluationError>, u64) {
+        let (value, meter) = eval::run(&self.0.expr, object);
+        let holds = match value {
+            Ok(Value::Bool(value)) => Ok(value),
+            Ok(other) => Err(EvaluationError::Failed(format!(
                 "the result is {}, not a bool",
                 other.type_name()
             ))),
-        }
+            Err(failure) => Err(failure.into()),
+        };
+        (holds, meter.effort())
     }
 }
 
@@ -194,6 +202,17 @@ impl UsageExpression {
     /// # Errors
     /// If there is none, the object is of another shape than the expression says, or it takes too long.
     pub fn of(&self, object: &Json) -> Result<Quantity, EvaluationError> {
+        self.weigh(object).0
+    }
+
+    /// The same, with what it took, as [`Condition::weigh`].
+    pub fn weigh(&self, object: &Json) -> (Result<Quantity, EvaluationError>, u64) {
+        let (value, meter) = eval::run(&self.0.expr, object);
+        let sum = value.map_err(Into::into).and_then(|value| Self::sum(&value));
+        (sum, meter.effort())
+    }
+
+    fn sum(value: &Value<'_>) -> Result<Quantity, EvaluationError> {
         let quantity = |value: &Value<'_>| match value {
             Value::Quantity(value) => Ok(value.quantity),
             other => Err(EvaluationError::Failed(format!(
@@ -201,13 +220,13 @@ impl UsageExpression {
                 other.type_name()
             ))),
         };
-        match eval::run(&self.0.expr, object).0? {
+        match value {
             Value::List(list) => list
                 .iter()
                 .map(|value| quantity(&value))
                 .reduce(|sum, next| Ok(sum?.plus(next?)))
                 .unwrap_or(Err(EvaluationError::Nothing)),
-            one => quantity(&one),
+            one => quantity(one),
         }
     }
 }
@@ -231,7 +250,7 @@ pub struct Explanation {
 #[doc(hidden)]
 pub fn explain(source: &str, object: &Json) -> Result<Explanation, InvalidExpression> {
     let expression = Expression::new(source)?;
-    let (value, cost) = eval::run(&expression.expr, object);
+    let (value, meter) = eval::run(&expression.expr, object);
     let mut text = Limited(String::new());
     let value = value
         .map_err(Into::into)
@@ -239,7 +258,7 @@ pub fn explain(source: &str, object: &Json) -> Result<Explanation, InvalidExpres
     Ok(Explanation {
         type_name: expression.found.to_string(),
         value: value.map(|()| text.0),
-        cost,
+        cost: meter.cost,
     })
 }
 

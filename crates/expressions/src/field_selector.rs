@@ -50,13 +50,21 @@ impl FieldSelector {
     /// # Errors
     /// If the path cannot be followed in this object.
     pub fn matches(&self, object: &Value) -> Result<bool, EvaluationError> {
-        let text = self.path.print(object)?;
-        let text = text.trim();
-        Ok(match &self.test {
-            Test::True => !text.is_empty() && text != "0" && !text.eq_ignore_ascii_case("false"),
-            Test::Equal(value) => text == value,
-            Test::NotEqual(value) => text != value,
-        })
+        self.weigh(object).0
+    }
+
+    /// The same, with what it took, as [`JsonPath::weigh`].
+    pub fn weigh(&self, object: &Value) -> (Result<bool, EvaluationError>, u64) {
+        let (text, items) = self.path.weigh(object);
+        let is_selected = text.map(|text| {
+            let text = text.trim();
+            match &self.test {
+                Test::True => !text.is_empty() && text != "0" && !text.eq_ignore_ascii_case("false"),
+                Test::Equal(value) => text == value,
+                Test::NotEqual(value) => text != value,
+            }
+        });
+        (is_selected, items)
     }
 }
 

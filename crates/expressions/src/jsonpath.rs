@@ -86,7 +86,7 @@ impl JsonPath {
     /// # Errors
     /// If the object is of another shape than the path says, or too large for it.
     pub fn find<'a>(&self, object: &'a Value) -> Result<Vec<Item<'a>>, EvaluationError> {
-        Ok(evaluate::run(&self.nodes, object)?.into_iter().flatten().collect())
+        Ok(evaluate::run(&self.nodes, object).0?.into_iter().flatten().collect())
     }
 
     /// The results as `kubectl` prints them, with blanks in between.
@@ -94,11 +94,18 @@ impl JsonPath {
     /// # Errors
     /// As [`Self::find`].
     pub fn print(&self, object: &Value) -> Result<String, EvaluationError> {
-        evaluate::run(&self.nodes, object)?
-            .iter()
-            .try_fold(String::new(), |mut out, block| {
+        self.weigh(object).0
+    }
+
+    /// The same, with how many items were looked at, of which one path has a million.
+    pub fn weigh(&self, object: &Value) -> (Result<String, EvaluationError>, u64) {
+        let (blocks, items) = evaluate::run(&self.nodes, object);
+        let printed = blocks.and_then(|blocks| {
+            blocks.iter().try_fold(String::new(), |mut out, block| {
                 print::block(block, &mut out)?;
                 Ok(out)
             })
+        });
+        (printed, items as u64)
     }
 }

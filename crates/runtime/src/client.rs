@@ -4,6 +4,8 @@ use std::path::Path;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::{self, PemObject as _};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -16,6 +18,10 @@ pub enum Error {
     Infer(#[source] kube::config::InferConfigError),
     #[error("failed to build a client")]
     Build(#[source] kube::Error),
+    #[error("failed to read the authority's certificates")]
+    ReadAuthority(#[source] pem::Error),
+    #[error("the authority has no certificate")]
+    NoAuthority,
 }
 
 /// Makes `ring` the process's only crypto provider. Idempotent. Everything that opens TLS calls it first, because a
@@ -28,7 +34,12 @@ pub fn install_crypto_provider() {
 /// A client from the kubeconfig file if one is named, else from the pod's service account, else from the user's
 /// kubeconfig. `agent` enters the User-Agent, so that audit logs and request counts tell our parts apart.
 pub async fn connect(kubeconfig: Option<&Path>, agent: &str) -> Result<Client, Error> {
-    let config = match kubeconfig {
+    build(configure(kubeconfig).await?, agent)
+}
+
+/// What [`connect`] connects with.
+pub async fn configure(kubeconfig: Option<&Path>) -> Result<Config, Error> {
+    Ok(match kubeconfig {
         Some(path) => {
             let failed = |source| Error::ReadKubeconfig {
                 path: path.to_owned(),
@@ -40,7 +51,40 @@ pub async fn connect(kubeconfig: Option<&Path>, agent: &str) -> Result<Client, E
                 .map_err(failed)?
         }
         None => Config::infer().await.map_err(Error::Infer)?,
-    };
+    })
+}
+
+/// Another address of an API server.
+#[derive(Debug)]
+pub struct Other<'a> {
+    pub url: http::Uri,
+    /// Certificates in PEM; `None`: those that are trusted already.
+    pub authority: Option<&'a [u8]>,
+    /// Whether the other side has to prove who it is.
+    pub verify: bool,
+}
+
+/// A client with the credentials of `config` for another address.
+pub fn elsewhere(config: &Config, other: &Other<'_>, agent: &str) -> Result<Client, Error> {
+    let mut config = config.clone();
+    config.cluster_url = other.url.clone();
+    config.accept_invalid_certs = !other.verify;
+    // That is a name of the first address.
+    config.tls_server_name = None;
+    if let Some(authority) = other.authority {
+        let certificates = CertificateDer::pem_slice_iter(authority).collect::<Result<Vec<_>, _>>();
+        let certificates = certificates.map_err(Error::ReadAuthority)?;
+        if certificates.is_empty() {
+            return Err(Error::NoAuthority);
+        }
+        config.root_cert = Some(
+            certificates
+                .into_iter()
+                .map(|certificate| certificate.to_vec())
+                .collect(),
+        );
+        config.root_cert_file = None;
+    }
     build(config, agent)
 }
 

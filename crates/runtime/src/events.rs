@@ -22,6 +22,8 @@ const REMEMBERED: usize = 4096;
 #[derive(Clone)]
 pub struct Recorder {
     inner: KubeRecorder,
+    /// The namespace of Events about objects in no namespace; `None` from it, or without it: `default`.
+    home: Option<Arc<dyn Fn() -> Option<String> + Send + Sync>>,
     recent: Arc<Mutex<HashMap<u64, Instant>>>,
     hasher: RandomState,
 }
@@ -41,8 +43,18 @@ impl Recorder {
         };
         Self {
             inner: KubeRecorder::new(client, reporter),
+            home: None,
             recent: Arc::default(),
             hasher: RandomState::new(),
+        }
+    }
+
+    /// The same recorder, which puts Events about objects in no namespace where `home` says, each time anew.
+    #[must_use]
+    pub fn with_home(self, home: impl Fn() -> Option<String> + Send + Sync + 'static) -> Self {
+        Self {
+            home: Some(Arc::new(home)),
+            ..self
         }
     }
 
@@ -89,8 +101,8 @@ impl Recorder {
             action: action.to_owned(),
             secondary: None,
         };
-        // Events about cluster-scoped objects live in `default`.
-        if let Err(error) = self.inner.publish(&event, about).await {
+        let placed = placed(about, self.home.as_ref().and_then(|home| home()));
+        if let Err(error) = self.inner.publish(&event, &placed).await {
             let name = about.name.as_deref().unwrap_or_default();
             tracing::warn!(
                 object.r#ref = name,
@@ -117,6 +129,16 @@ impl Recorder {
                 true
             }
         }
+    }
+}
+
+/// The reference by which an Event gets into its namespace: that of the object, or `home` if that is in none. The API server
+/// takes Events that name no namespace in `default`, where people look for them; there the reference stays as it is.
+fn placed(about: &ObjectReference, home: Option<String>) -> ObjectReference {
+    let home = home.filter(|home| !home.is_empty() && home != "default");
+    ObjectReference {
+        namespace: about.namespace.clone().or(home),
+        ..about.clone()
     }
 }
 
@@ -147,6 +169,28 @@ fn shortened(note: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn events_are_in_the_namespace_of_their_object_or_at_home() {
+        let about = |namespace: Option<&str>| ObjectReference {
+            name: Some("oil".to_owned()),
+            namespace: namespace.map(str::to_owned),
+            ..ObjectReference::default()
+        };
+        for (of_object, home, expected) in [
+            (Some("web"), Some("capsule-system"), Some("web")),
+            (None, Some("capsule-system"), Some("capsule-system")),
+            (None, Some("default"), None),
+            (None, Some(""), None),
+            (None, None, None),
+        ] {
+            let placed = placed(&about(of_object), home.map(str::to_owned));
+            assert_eq!(
+                (placed.namespace.as_deref(), placed.name.as_deref()),
+                (expected, Some("oil"))
+            );
+        }
+    }
 
     #[test]
     fn notes_keep_within_the_limit_and_whole_characters() {

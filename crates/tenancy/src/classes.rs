@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use api::capsule::v1beta2::{AllowedList, DefaultAllowedList, SelectorAllowedList};
 
 use crate::{
+    audit::Limit,
     denial::Denial,
     pattern::{Cache, InvalidPattern, Pattern},
     selector::{InvalidSelector, Selector},
@@ -125,7 +126,7 @@ pub fn storage_class(
             policy.describe(),
             SET_BY_TENANT_STORAGE
         );
-        return Err(Denial::new(field, "MissingStorageClass", message));
+        return Err(Denial::new(field, "MissingStorageClass", message).by(Limit::StorageClasses));
     };
     if policy.allows(requested, labels) {
         return Ok(());
@@ -135,7 +136,7 @@ pub fn storage_class(
         policy.describe(),
         SET_BY_TENANT_STORAGE
     );
-    Err(Denial::new(field, "ForbiddenStorageClass", message))
+    Err(Denial::new(field, "ForbiddenStorageClass", message).by(Limit::StorageClasses))
 }
 
 const SET_BY_TENANT_STORAGE: &str = "an administrator set this with spec.storageClasses of the Tenant";
@@ -176,10 +177,28 @@ pub fn available<'a>(
     list: Option<&DefaultAllowedList>,
     existing: impl IntoIterator<Item = (&'a str, &'a BTreeMap<String, String>)>,
 ) -> Vec<String> {
-    let policy = list.map(|list| ClassPolicy::new(list, &mut Cache::default()));
+    allowed_of(
+        list.map(|list| ClassPolicy::new(list, &mut Cache::default())).as_ref(),
+        existing,
+    )
+}
+
+/// The same of devices, whose list has no default.
+pub fn available_devices<'a>(
+    list: Option<&SelectorAllowedList>,
+    existing: impl IntoIterator<Item = (&'a str, &'a BTreeMap<String, String>)>,
+) -> Vec<String> {
+    let policy = list.map(|list| ClassPolicy::of_selected(list, &mut Cache::default()));
+    allowed_of(policy.as_ref(), existing)
+}
+
+fn allowed_of<'a>(
+    policy: Option<&ClassPolicy>,
+    existing: impl IntoIterator<Item = (&'a str, &'a BTreeMap<String, String>)>,
+) -> Vec<String> {
     let mut names: Vec<_> = existing
         .into_iter()
-        .filter(|(name, labels)| policy.as_ref().is_none_or(|policy| policy.allows(name, Some(labels))))
+        .filter(|(name, labels)| policy.is_none_or(|policy| policy.allows(name, Some(labels))))
         .map(|(name, _)| name.to_owned())
         .collect();
     names.sort_unstable();

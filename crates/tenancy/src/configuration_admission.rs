@@ -6,6 +6,7 @@ use crate::{
     denial::{Decision, Denial},
     not_yet,
     pattern::Pattern,
+    replication::{endpoint, resync},
     tenant_admission::check_subject,
 };
 
@@ -50,6 +51,12 @@ fn check(spec: &CapsuleConfigurationSpec) -> Result<Vec<String>, Denial> {
             let message = format!("{field}: set it together with globalDefaultServiceAccountNamespace, or neither");
             return Err(Denial::new(field, "ConfigurationInvalid", message));
         }
+        endpoint::of(impersonation).map_err(|(field, message)| Denial::new(field, "ConfigurationInvalid", message))?;
+    }
+    if resync::parse(&spec.cache_invalidation).is_none() {
+        let (field, given) = ("spec.cacheInvalidation", &spec.cache_invalidation);
+        let message = format!("{field}: {given:?} is no duration, like 30m or 24h");
+        return Err(Denial::new(field, "ConfigurationInvalid", message));
     }
     if let Some(admission) = &spec.admission {
         let mutating = admission
@@ -65,6 +72,7 @@ fn check(spec: &CapsuleConfigurationSpec) -> Result<Vec<String>, Denial> {
         }
     }
     let mut warnings = not_yet::warnings(not_yet::CONFIGURATION, spec);
+    warnings.extend(spec.impersonation.iter().flat_map(endpoint::warnings));
     for (field, is_used) in [
         ("spec.userNames", !spec.user_names.is_empty()),
         ("spec.userGroups", !spec.user_groups.is_empty()),
@@ -130,6 +138,9 @@ mod tests {
     #[case(json!({"users": [{"kind": "ServiceAccount", "name": "robot"}]}), "spec.users[0].name")]
     #[case(json!({"administrators": [{"kind": "Group", "name": ""}]}), "spec.administrators[0].name")]
     #[case(json!({"userNames": ["system:serviceaccount:a"]}), "spec.userNames[0]")]
+    #[case(json!({"impersonation": {"endpoint": "http://api:6443"}}), "spec.impersonation.endpoint")]
+    #[case(json!({"cacheInvalidation": "daily"}), "spec.cacheInvalidation")]
+    #[case(json!({"cacheInvalidation": "-1h"}), "spec.cacheInvalidation")]
     #[case(json!({"impersonation": {"globalDefaultServiceAccount": "a"}}), "spec.impersonation.globalDefaultServiceAccount")]
     #[case(json!({"admission": {"mutating": {"client": {}}}}), "spec.admission.mutating.client")]
     #[case(json!({"admission": {"validating": {"client": {"url": "http://a"}}}}), "spec.admission.validating.client.url")]

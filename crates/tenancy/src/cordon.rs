@@ -5,7 +5,7 @@ use crate::{caller::Caller, denial::Denial};
 /// What somebody wants to do in a frozen namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt<'a> {
-    /// `CREATE`, `UPDATE` or `DELETE`.
+    /// `CREATE`, `UPDATE`, `DELETE` or `CONNECT`.
     pub operation: &'a str,
     /// The object's API group; empty for the core group.
     pub group: &'a str,

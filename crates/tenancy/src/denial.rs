@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::audit::Limit;
+
 /// A refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denial {
@@ -17,6 +19,8 @@ pub struct Denial {
     /// The HTTP status: 403 when a rule says no, 400 when the request cannot be understood, 500 when the answer cannot
     /// be known.
     pub code: u16,
+    /// The limit of the Tenant that says no, if it is one that can be audited. `None`: the refusal stands.
+    pub limit: Option<Limit>,
 }
 
 impl Denial {
@@ -27,6 +31,7 @@ impl Denial {
             reason,
             message: message.into(),
             code: 403,
+            limit: None,
         }
     }
 
@@ -34,6 +39,13 @@ impl Denial {
     #[must_use]
     pub fn with_code(mut self, code: u16) -> Self {
         self.code = code;
+        self
+    }
+
+    /// The same refusal, by a limit that can be audited.
+    #[must_use]
+    pub fn by(mut self, limit: Limit) -> Self {
+        self.limit = Some(limit);
         self
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{denial::Denial, index::KnownTenant};
+use crate::{audit::Limit, denial::Denial, index::KnownTenant};
 
 /// The requests of a ResourceClaim or a ResourceClaimTemplate, in every version of `resource.k8s.io` from `v1beta1` on.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -110,7 +110,12 @@ pub fn validate<'a>(
          set this with spec.deviceClasses of the Tenant",
         policy.describe()
     );
-    Err(Denial::new(field.clone(), "ForbiddenDeviceClass", message))
+    let reason = if labels_of(name).is_some() {
+        "ForbiddenDeviceClass"
+    } else {
+        "MissingDeviceClass"
+    };
+    Err(Denial::new(field.clone(), reason, message).by(Limit::DeviceClasses))
 }
 
 #[cfg(test)]
@@ -177,13 +182,15 @@ mod tests {
 
     #[test]
     fn a_list_without_anything_in_it_allows_nothing() {
-        let denial = validate(
-            &known(json!({"deviceClasses": {}})),
-            &claim(&json!([exactly("gpu")])),
-            |_| None,
-        )
-        .unwrap_err();
-        assert_eq!(denial.reason, "ForbiddenDeviceClass");
+        let (oil, gpu, labels) = (
+            known(json!({"deviceClasses": {}})),
+            claim(&json!([exactly("gpu")])),
+            BTreeMap::new(),
+        );
+        let there = validate(&oil, &gpu, |_| Some(&labels)).unwrap_err();
+        assert_eq!(there.reason, "ForbiddenDeviceClass");
+        let denial = validate(&oil, &gpu, |_| None).unwrap_err();
+        assert_eq!(denial.reason, "MissingDeviceClass");
         assert!(
             denial
                 .message

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
-use crate::{classes, denial::Denial, index::KnownTenant};
+use crate::{audit::Limit, classes, denial::Denial, index::KnownTenant};
 
 /// A Gateway as far as its class is concerned. The Gateway API is no part of Kubernetes' own types.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -64,7 +64,7 @@ pub fn validate(
     let set_by = "an administrator set this with spec.gatewayOptions.allowedClasses of the Tenant";
     let refused = |reason, detail: String| {
         let message = format!("{FIELD}: {detail}: {}; {set_by}", policy.describe());
-        Err(Denial::new(FIELD, reason, message))
+        Err(Denial::new(FIELD, reason, message).by(Limit::GatewayClasses))
     };
     let Some(wanted) = wanted else {
         return refused(

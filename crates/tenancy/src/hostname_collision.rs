@@ -16,6 +16,7 @@ use api::capsule::v1beta2::HostnameCollisionScope as Scope;
 use k8s_openapi::api::networking::v1::Ingress;
 
 use crate::{
+    audit::Limit,
     denial::Denial,
     index::{KnownTenant, View},
 };
@@ -227,7 +228,7 @@ fn taken(scope: Scope, rule: usize, route: &Route) -> Denial {
          or path",
         route.host, route.path
     );
-    Denial::new(field, "IngressHostnameCollision", message)
+    Denial::new(field, "IngressHostnameCollision", message).by(Limit::HostnameCollisions)
 }
 
 #[cfg(test)]

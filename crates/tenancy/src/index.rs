@@ -23,6 +23,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube_core::ResourceExt;
 
 use crate::{
+    audit::{Audited, Limit},
     classes::ClassPolicy,
     denial::Denial,
     keys::{ForbiddenKeys, RequiredValues},
@@ -44,6 +45,8 @@ pub struct KnownTenant {
     pub name: TenantName,
     /// Its UID.
     pub uid: Arc<str>,
+    /// The limits that it only tries out.
+    pub audited: Audited,
     /// Its owners, wherever the ownership comes from.
     pub owners: Subjects,
     /// Which TenantOwners it selects.
@@ -100,6 +103,7 @@ impl KnownTenant {
         Self {
             name: TenantName::accepted(&object.name_any()),
             uid: object.uid().unwrap_or_default().into(),
+            audited: Audited::of(&object),
             owners: ownership::subjects(&object),
             selection: Selection::of(&object),
             selected: Vec::new(),
@@ -413,7 +417,7 @@ pub struct View {
     index: Index,
     tenants: Vec<Arc<KnownTenant>>,
     namespaces: Vec<Arc<KnownNamespace>>,
-    /// Tenant UID, and how many namespaces it has at least.
+    /// Tenant UID, and how many namespaces it has.
     counts: Vec<(Arc<str>, usize)>,
 }
 
@@ -435,6 +439,23 @@ impl View {
         self
     }
 
+    /// With a tenant as it would be without one of its limits.
+    #[must_use]
+    pub fn without_limit(mut self, tenant: &KnownTenant, limit: Limit) -> Self {
+        let mut object = Tenant::clone(&tenant.object);
+        limit.lift(&mut object.spec);
+        // With the patterns of the tenant, which are compiled already.
+        let lifted = KnownTenant::new(Arc::new(object), &mut self.index.write().patterns);
+        let lifted = KnownTenant {
+            owners: tenant.owners.clone(),
+            selected: tenant.selected.clone(),
+            ..lifted
+        };
+        self.tenants.retain(|known| known.name != tenant.name);
+        self.tenants.push(Arc::new(lifted));
+        self
+    }
+
     /// Adds a namespace that was read live.
     #[must_use]
     pub fn with_namespace(mut self, namespace: &Namespace) -> Self {
@@ -442,8 +463,8 @@ impl View {
         self
     }
 
-    /// Adds that a tenant has at least so many namespaces: counted live, or admitted and not seen by the watch yet.
-    /// The namespace that is asked about must not be among them.
+    /// Adds that a tenant has so many namespaces, whatever the watch shows: counted live, with those that were admitted. Of
+    /// several counts the largest holds. The namespace that is asked about must not be among them.
     #[must_use]
     pub fn with_namespace_count(mut self, tenant_uid: &str, others: usize) -> Self {
         self.counts.push((tenant_uid.into(), others));
@@ -520,9 +541,7 @@ impl View {
             .filter(|(uid, _)| *uid == tenant.uid)
             .map(|(_, count)| *count)
             .max();
-        self.index
-            .count_others(&tenant.uid, namespace)
-            .max(live.unwrap_or_default())
+        live.unwrap_or_else(|| self.index.count_others(&tenant.uid, namespace))
     }
 }
 

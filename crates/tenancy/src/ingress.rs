@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use api::capsule::names;
 use k8s_openapi::api::networking::v1::Ingress;
 
-use crate::{denial::Denial, index::KnownTenant};
+use crate::{audit::Limit, denial::Denial, index::KnownTenant};
 
 const CLASS_FIELD: &str = "spec.ingressClassName";
 
@@ -75,7 +75,7 @@ fn validate_class<'a>(
              allowed within the Tenant: {}; {set_by}",
             policy.describe()
         );
-        return Err(Denial::new(CLASS_FIELD, "MissingIngressClass", message));
+        return Err(Denial::new(CLASS_FIELD, "MissingIngressClass", message).by(Limit::IngressClasses));
     }
     let annotation = format!("metadata.annotations[{}]", names::INGRESS_CLASS_ANNOTATION);
     for (field, class) in [
@@ -88,7 +88,7 @@ fn validate_class<'a>(
                 "{field}: Ingress Class {class:?} is forbidden for the current Tenant: {}; {set_by}",
                 policy.describe()
             );
-            return Err(Denial::new(field, "ForbiddenIngressClass", message));
+            return Err(Denial::new(field, "ForbiddenIngressClass", message).by(Limit::IngressClasses));
         }
     }
     Ok(())
@@ -112,7 +112,7 @@ fn validate_hostnames(tenant: &KnownTenant, ingress: &Ingress) -> Result<(), Den
                 "{field}: empty hostname is not allowed, because it stands for every hostname: {}; {set_by}",
                 policy.describe()
             );
-            return Err(Denial::new(field, "IngressHostnameEmpty", message));
+            return Err(Denial::new(field, "IngressHostnameEmpty", message).by(Limit::Hostnames));
         }
         let refused: Vec<_> = slots.iter().filter(|(_, host)| !policy.allows(host, None)).collect();
         if let Some((field, _)) = refused.first() {
@@ -122,7 +122,7 @@ fn validate_hostnames(tenant: &KnownTenant, ingress: &Ingress) -> Result<(), Den
                 hosts.join(", "),
                 policy.describe()
             );
-            return Err(Denial::new(field.clone(), "IngressHostnameNotValid", message));
+            return Err(Denial::new(field.clone(), "IngressHostnameNotValid", message).by(Limit::Hostnames));
         }
     }
     if !options.allow_wildcard_hostnames
@@ -133,7 +133,7 @@ fn validate_hostnames(tenant: &KnownTenant, ingress: &Ingress) -> Result<(), Den
              allow it with spec.ingressOptions.allowWildcardHostnames of the Tenant",
             tenant.name
         );
-        return Err(Denial::new(field.clone(), "WildcardDenied", message));
+        return Err(Denial::new(field.clone(), "WildcardDenied", message).by(Limit::WildcardHostnames));
     }
     Ok(())
 }

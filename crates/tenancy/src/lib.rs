@@ -11,7 +11,8 @@
 //! - What rules of a tenant say about what is in its namespaces: [`rules`].
 //! - What may be written: [`namespace_admission`], [`tenant_admission`], [`configuration_admission`], [`cordon`],
 //!   [`classes`], [`claims`], [`ingress`], [`hostname_collision`], [`promotion`], [`pods`] and their [`images`],
-//!   [`services`], [`gateways`], [`devices`], [`nodes`]; and what is served and not acted upon yet: [`not_yet`].
+//!   [`services`], [`gateways`], [`devices`], [`nodes`]; what is served and not acted upon yet: [`not_yet`];
+//!   and which limits are only tried out: [`audit`].
 //! - What older versions of the API say: [`conversion`].
 //! - Tools: [`denial`], [`name`], [`pattern`], [`quantity`], [`selector`].
 //! - What TenantResources and GlobalTenantResources make: [`replication`].
@@ -21,6 +22,7 @@
 // Fixtures take the JSON that a test writes down on the spot.
 #![cfg_attr(test, allow(clippy::needless_pass_by_value))]
 
+pub mod audit;
 pub mod bindings;
 pub mod caller;
 pub mod claims;

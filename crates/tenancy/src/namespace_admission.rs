@@ -26,7 +26,7 @@ use crate::{
     caller::{self, Caller},
     denial::{Decision, Denial},
     index::{KnownTenant, View},
-    linkage::{self, TenantReference},
+    linkage::TenantReference,
     settings::Settings,
     subject::User,
 };
@@ -117,14 +117,6 @@ pub fn validate(request: &Request<'_>) -> Decision<Namespace> {
         _ => Err(Denial::new("", "Unreadable", "the request carries no namespace").with_code(400)),
     };
     result.into()
-}
-
-/// The tenant in whose quota a create would take a place, if it passes: for those who reserve places.
-pub fn quota_of(request: &Request<'_>) -> Option<Arc<KnownTenant>> {
-    let reference = linkage::linkage(request.object?).ok()??;
-    request
-        .tenant(reference)
-        .filter(|tenant| request.operation == Operation::Create && tenant.namespace_quota().is_some())
 }
 
 fn is_terminating(namespace: &Namespace) -> bool {

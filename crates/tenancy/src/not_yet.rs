@@ -1,9 +1,9 @@
-//! Fields of namespace tenants that are served, because manifests have them, but not acted upon yet.
+//! Fields of namespace tenants that are served, because manifests have them, but not acted upon, or not as they say.
 //!
 //! Accepting them in silence would be a promise that nobody keeps, so each is warned about. None of them leaves a tenant with
 //! more than its author meant to give. A row goes when the field works.
 
-use api::capsule::v1beta2::{AdmissionSettings, CapsuleConfigurationSpec, EventSettings, Overrides, Owner, Tenant};
+use api::capsule::v1beta2::{CapsuleConfigurationSpec, Overrides, Owner, Tenant};
 use serde_json::{Value, json};
 
 /// One row.
@@ -12,7 +12,7 @@ pub struct NotYet<K: 'static> {
     pub field: &'static str,
     /// What is asked for; null if nothing is.
     pub asked: fn(&K) -> Value,
-    /// What to do without it.
+    /// What is so instead, and what to do.
     pub instead: &'static str,
 }
 
@@ -36,29 +36,18 @@ pub static TENANT: &[NotYet<Tenant>] = &[NotYet {
         let settings = |owner: &Owner| (!owner.proxy_settings.is_empty()).then(|| owner.proxy_settings.clone());
         filled(&tenant.spec.owners.iter().filter_map(settings).collect::<Vec<_>>())
     },
-    instead: "give the rights with spec.additionalRoleBindings where the objects are in namespaces",
+    instead: "known, but not acted upon by this version; give the rights with spec.additionalRoleBindings where the objects \
+              are in namespaces",
 }];
 
 /// The table of the CapsuleConfiguration. Nothing in it gives a tenant more than it had.
 pub static CONFIGURATION: &[NotYet<CapsuleConfigurationSpec>] = &[
     NotYet {
-        field: "spec.impersonation.endpoint",
-        asked: |spec| {
-            let endpoint = spec.impersonation.as_ref().map(|it| &it.endpoint);
-            endpoint.map_or(Value::Null, |endpoint| other_than(endpoint, &String::new()))
-        },
-        instead: "replications talk to the operator's own API server; while this is set they are not ready",
-    },
-    NotYet {
-        field: "spec.events.namespace",
-        asked: |spec| other_than(&spec.events.namespace, &EventSettings::default().namespace),
-        instead: "Events about objects that are in no namespace are in the namespace default",
-    },
-    NotYet {
         field: "spec.enableTLSReconciler",
         // It has no default that keeps a certificate, so saying nothing asks for this too.
         asked: |spec| some((!spec.enable_tls_reconciler).then_some(false)),
-        instead: "the operator keeps the certificate as if it were true, but for a Secret without ca.key, which it takes as it is",
+        instead: "the operator keeps the certificate all the same, because hooks that nobody trusts refuse everything; bring one of \
+                  your own as a Secret without ca.key, which is used as it is",
     },
     NotYet {
         field: "spec.overrides.mutatingWebhookConfigurationName",
@@ -68,7 +57,7 @@ pub static CONFIGURATION: &[NotYet<CapsuleConfigurationSpec>] = &[
                 &Overrides::default().mutating_webhook_configuration_name,
             )
         },
-        instead: "use spec.admission.mutating.name",
+        instead: "deprecated, and not read; use spec.admission.mutating.name",
     },
     NotYet {
         field: "spec.overrides.validatingWebhookConfigurationName",
@@ -78,18 +67,7 @@ pub static CONFIGURATION: &[NotYet<CapsuleConfigurationSpec>] = &[
                 &Overrides::default().validating_webhook_configuration_name,
             )
         },
-        instead: "use spec.admission.validating.name",
-    },
-    NotYet {
-        field: "spec.admission.serviceName",
-        asked: |spec| {
-            some(spec.admission.as_ref())
-                .get("serviceName")
-                .map_or(Value::Null, |name| {
-                    other_than(name, &json!(AdmissionSettings::default().service_name))
-                })
-        },
-        instead: "name the Service with the operator's flag --webhook-service-name, or in spec.admission.*.client.service",
+        instead: "deprecated, and not read; use spec.admission.validating.name",
     },
     NotYet {
         field: "spec.admission.mutating.webhooks",
@@ -104,7 +82,7 @@ pub static CONFIGURATION: &[NotYet<CapsuleConfigurationSpec>] = &[
                     .unwrap_or_default(),
             )
         },
-        instead: "the operator registers its own webhooks with the selectors that they need",
+        instead: "the list is not read; the operator registers the hooks that it answers, with the selectors that they need",
     },
     NotYet {
         field: "spec.admission.validating.webhooks",
@@ -119,21 +97,14 @@ pub static CONFIGURATION: &[NotYet<CapsuleConfigurationSpec>] = &[
                     .unwrap_or_default(),
             )
         },
-        instead: "the operator registers its own webhooks with the selectors that they need",
+        instead: "the list is not read; the operator registers the hooks that it answers, with the selectors that they need",
     },
 ];
 
 /// A warning for each field of the table that is asked for.
 pub fn warnings<K>(table: &[NotYet<K>], object: &K) -> Vec<String> {
     let asked = table.iter().filter(|row| !(row.asked)(object).is_null());
-    asked
-        .map(|row| {
-            format!(
-                "{}: known, but not acted upon by this version; {}",
-                row.field, row.instead
-            )
-        })
-        .collect()
+    asked.map(|row| format!("{}: {}", row.field, row.instead)).collect()
 }
 
 #[cfg(test)]
@@ -192,13 +163,10 @@ mod tests {
     }
 
     #[rstest]
-    #[case(json!({"impersonation": {"endpoint": "https://a"}}), "spec.impersonation.endpoint")]
-    #[case(json!({"events": {"namespace": "capsule-system"}}), "spec.events.namespace")]
     #[case(json!({"enableTLSReconciler": false}), "spec.enableTLSReconciler")]
     #[case(json!({"enableTLSReconciler": null}), "spec.enableTLSReconciler")]
     #[case(json!({"overrides": {"mutatingWebhookConfigurationName": "a"}}), "spec.overrides.mutatingWebhookConfigurationName")]
     #[case(json!({"overrides": {"validatingWebhookConfigurationName": "a"}}), "spec.overrides.validatingWebhookConfigurationName")]
-    #[case(json!({"admission": {"serviceName": "hooks"}}), "spec.admission.serviceName")]
     #[case(
         json!({"admission": {"mutating": {"client": {"url": "https://a"}, "webhooks": [
             {"name": "a.b.c", "path": "/a", "sideEffects": "None", "admissionReviewVersions": ["v1"]},
@@ -212,15 +180,16 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_with_the_defaults_passes_without_a_word() {
+    fn a_configuration_that_is_acted_upon_passes_without_a_word() {
         let spec = configuration(&json!({
-            "events": {"namespace": "default"},
+            "events": {"namespace": "capsule-system"},
+            "impersonation": {"endpoint": "https://api:6443"},
             "overrides": {
                 "TLSSecretName": "own-tls",
                 "mutatingWebhookConfigurationName": "capsule-mutating-webhook-configuration",
                 "validatingWebhookConfigurationName": "capsule-validating-webhook-configuration",
             },
-            "admission": {"serviceName": "capsule-webhook-service", "mutating": {"client": {"url": "https://a"}}},
+            "admission": {"serviceName": "hooks", "mutating": {"client": {"url": "https://a"}}},
             "cacheInvalidation": "30m",
         }));
         assert_eq!(warnings(CONFIGURATION, &spec), [""; 0]);

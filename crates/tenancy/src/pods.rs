@@ -13,7 +13,7 @@ use kube_core::ResourceExt;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{classes, denial::Denial, images, index::KnownTenant};
+use crate::{audit::Limit, classes, denial::Denial, images, index::KnownTenant};
 
 /// On a namespace: its tenant restricts pods.
 pub const VALIDATION_LABEL: &str = "cotenant.dev/pod-validation";
@@ -104,7 +104,7 @@ fn check_pull_policy(tenant: &KnownTenant, used: &images::Use<'_>) -> Result<(),
         used.name,
         allowed.join(", ")
     );
-    Err(Denial::new(field, "ForbiddenPullPolicy", message))
+    Err(Denial::new(field, "ForbiddenPullPolicy", message).by(Limit::ImagePullPolicies))
 }
 
 fn check_registry(tenant: &KnownTenant, used: &images::Use<'_>) -> Result<(), Denial> {
@@ -126,7 +126,7 @@ fn check_registry(tenant: &KnownTenant, used: &images::Use<'_>) -> Result<(), De
         used.image,
         policy.describe()
     );
-    Err(Denial::new(field, reason, message))
+    Err(Denial::new(field, reason, message).by(Limit::ContainerRegistries))
 }
 
 fn check_priority_class(tenant: &KnownTenant, pod: &Pod, labels: Labels<'_>) -> Result<(), Denial> {
@@ -142,7 +142,7 @@ fn check_priority_class(tenant: &KnownTenant, pod: &Pod, labels: Labels<'_>) -> 
          spec.priorityClasses of the Tenant",
         policy.describe()
     );
-    Err(Denial::new(field, "ForbiddenPriorityClass", message))
+    Err(Denial::new(field, "ForbiddenPriorityClass", message).by(Limit::PriorityClasses))
 }
 
 fn check_runtime_class(tenant: &KnownTenant, pod: &Pod, labels: Labels<'_>) -> Result<(), Denial> {
@@ -158,7 +158,7 @@ fn check_runtime_class(tenant: &KnownTenant, pod: &Pod, labels: Labels<'_>) -> R
          spec.runtimeClasses of the Tenant",
         policy.describe()
     );
-    Err(Denial::new(field, "ForbiddenRuntimeClass", message))
+    Err(Denial::new(field, "ForbiddenRuntimeClass", message).by(Limit::RuntimeClasses))
 }
 
 /// A new pod with the tenant's default classes where it names none; `None` if nothing is to be changed. A PriorityClass

@@ -3,7 +3,8 @@
 //! A quota of scope `Namespace` is copied. One of scope `Tenant` is a budget that the namespaces share: each copy allows what
 //! its namespace uses already and whatever the tenant has left, so any one of them may take all that remains. The copies
 //! therefore add up to more than the budget on purpose, and two namespaces that take at the same moment may overshoot it
-//! until the next balance; exactness is admission's part.
+//! until the next balance; exactness is admission's part
+//! ([`crate::quota::tenant`]).
 //!
 //! A new copy starts with what is left, not with nothing to say: a quota without limits would let the first pods of a
 //! namespace pass uncounted.

@@ -9,7 +9,7 @@ use api::capsule::v1beta2::{AllowedServices, ServiceOptions, TenantSpec};
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::Service;
 
-use crate::{denial::Denial, index::KnownTenant, keys::ForbiddenKeys, object_metadata, pattern::Cache};
+use crate::{audit::Limit, denial::Denial, index::KnownTenant, keys::ForbiddenKeys, object_metadata, pattern::Cache};
 
 /// What a tenant allows of Services, compiled.
 #[derive(Clone, Debug, Default)]
@@ -88,7 +88,7 @@ fn check_type(policy: &ServicePolicy, service: &Service, old: Option<&Service>) 
         "{field}: {wanted} service types are forbidden for the tenant: please, reach out to the system administrators, who \
          set this with spec.serviceOptions.allowedServices.{option} of the Tenant"
     );
-    Err(Denial::new(field, reason, message))
+    Err(Denial::new(field, reason, message).by(Limit::ServiceTypes))
 }
 
 fn type_of(service: &Service) -> &str {
@@ -127,7 +127,7 @@ fn check_addresses(policy: &ServicePolicy, service: &Service, old: Option<&Servi
         };
         let message =
             format!("{field}: {detail}; an administrator set this with spec.serviceOptions.externalIPs of the Tenant");
-        return Err(Denial::new(field, "ForbiddenExternalServiceIP", message));
+        return Err(Denial::new(field, "ForbiddenExternalServiceIP", message).by(Limit::ExternalIps));
     }
     Ok(())
 }
@@ -195,7 +195,11 @@ fn check_key(
                  set this with spec.serviceOptions.{option} of the Tenant",
                 forbidden.describe()
             );
-            Err(Denial::new(field, reason, message))
+            let limit = match what {
+                "labels" => Limit::ServiceLabels,
+                _ => Limit::ServiceAnnotations,
+            };
+            Err(Denial::new(field, reason, message).by(limit))
         }
         Err(error) => {
             let message = format!(

@@ -15,6 +15,7 @@ use api::capsule::{names, v1beta2::Tenant};
 use kube_core::ResourceExt;
 
 use crate::{
+    audit,
     denial::{Decision, Denial},
     name::TenantName,
     not_yet, object_quotas,
@@ -133,6 +134,7 @@ fn check(tenant: &Tenant, old: Option<&Tenant>) -> Result<Vec<String>, Denial> {
     check_quotas(spec)?;
     services::check_external_ips(spec)?;
     check_rules(tenant, old)?;
+    audit::check(tenant, old)?;
     object_quotas::budget(tenant)?;
     check_node_selector(spec)?;
     let mut warnings = not_yet::warnings(not_yet::TENANT, tenant);

@@ -1,13 +1,17 @@
 //! Hooks that are registered for what quotas count, and only while there is something to count: a cluster without quotas pays
 //! nothing, and one with quotas a call for what they are about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use api::capsule::v1beta2::GlobalResourceQuota;
+use api::capsule::v1beta2::{GlobalResourceQuota, GlobalResourceQuotaSpec, Tenant};
+use futures::{Stream, StreamExt as _, future};
 use k8s_openapi::api::admissionregistration::v1::{MatchCondition, RuleWithOperations};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::ResourceExt as _;
+use runtime::shared::Change;
 use tenancy::quota::global::{Moment, reach};
+use tenancy::quota::tenant;
 
 use crate::configurations::{COMPONENT_LABEL, Placement, validating_hook};
 use crate::keeper::Desired;
@@ -24,7 +28,40 @@ pub(crate) struct Extent {
 
 /// What is counted by the quotas that there are; `None` if nothing is.
 pub(crate) fn of_global_quotas(quotas: &[Arc<GlobalResourceQuota>]) -> Option<Extent> {
-    let reach = reach(quotas.iter().map(|quota| &quota.spec));
+    of_specs(quotas.iter().map(|quota| &quota.spec))
+}
+
+/// What is counted by the budgets that tenants' namespaces share; `None` if nothing is.
+pub(crate) fn of_tenant_quotas(tenants: &[Arc<Tenant>]) -> Option<Extent> {
+    let specs: Vec<GlobalResourceQuotaSpec> = tenants.iter().flat_map(|tenant| tenant::reach(tenant)).collect();
+    of_specs(&specs)
+}
+
+/// Ticks when a tenant's budgets count something else, and no more often: statuses of tenants change all the time.
+pub(crate) fn changes_of_tenant_quotas(
+    changes: impl Stream<Item = Change<Tenant>> + Send + Unpin + 'static,
+) -> impl Stream<Item = ()> + Send + Unpin {
+    let mut known: HashMap<String, Vec<GlobalResourceQuotaSpec>> = HashMap::new();
+    let changed = changes.filter_map(move |change| {
+        let name = change.object().name_any();
+        let before = match &change {
+            Change::Deleted(_) => known.remove(&name),
+            Change::Applied(tenant) => match tenant::reach(tenant) {
+                none if none.is_empty() => known.remove(&name),
+                now if known.get(&name) == Some(&now) => None,
+                now => {
+                    known.insert(name, now);
+                    Some(Vec::new())
+                }
+            },
+        };
+        future::ready(before.map(drop))
+    });
+    changed.boxed()
+}
+
+fn of_specs<'a>(specs: impl IntoIterator<Item = &'a GlobalResourceQuotaSpec>) -> Option<Extent> {
+    let reach = reach(specs);
     let mut resources: BTreeMap<(&str, Moment), Vec<String>> = BTreeMap::new();
     for counted in &reach.resources {
         let of_group = resources.entry((&counted.group, counted.moment)).or_default();
@@ -135,6 +172,51 @@ mod tests {
         assert_eq!(registered(&[]), None);
         // For no namespace.
         assert_eq!(registered(&[json!({"quota": {"hard": {"pods": "1"}}})]), None);
+    }
+
+    fn tenant(name: &str, spec: &Value) -> Arc<Tenant> {
+        let tenant = json!({"metadata": {"name": name, "uid": name}, "spec": spec});
+        Arc::new(serde_json::from_value(tenant).expect("a tenant"))
+    }
+
+    #[test]
+    fn what_tenants_limit_for_all_their_namespaces_is_asked_about_there() {
+        let oil = json!({"resourceQuotas": {"items": [{"hard": {"requests.cpu": "8"}}]}});
+        let gas = json!({"resourceQuotas": {"scope": "Namespace", "items": [{"hard": {"secrets": "8"}}]}});
+        let extent = of_tenant_quotas(&[tenant("oil", &oil), tenant("gas", &gas), tenant("sun", &json!({}))]);
+        let extent = extent.expect("an extent");
+        let resources: Vec<_> = extent
+            .rules
+            .iter()
+            .filter_map(|rule| rule.resources.clone())
+            .flatten()
+            .collect();
+        assert_eq!(resources, ["pods", "pods/resize"]);
+        let expected = json!({"matchExpressions": [
+            {"key": "capsule.clastix.io/tenant", "operator": "In", "values": ["oil"]}]});
+        assert_eq!(serde_json::to_value(extent.namespaces).expect("JSON"), expected);
+        assert!(of_tenant_quotas(&[tenant("gas", &gas)]).is_none());
+    }
+
+    #[tokio::test]
+    async fn only_other_limits_change_what_is_asked_about() {
+        let oil = |limit: &str| {
+            tenant(
+                "oil",
+                &json!({"resourceQuotas": {"items": [{"hard": {"pods": limit}}]}}),
+            )
+        };
+        let changes = [
+            Change::Applied(tenant("oil", &json!({}))),
+            Change::Applied(oil("1")),
+            Change::Applied(oil("1")),
+            Change::Applied(tenant("gas", &json!({}))),
+            Change::Applied(oil("2")),
+            Change::Deleted(tenant("gas", &json!({}))),
+            Change::Deleted(oil("2")),
+        ];
+        let ticks = changes_of_tenant_quotas(futures::stream::iter(changes)).count().await;
+        assert_eq!(ticks, 3);
     }
 
     #[test]

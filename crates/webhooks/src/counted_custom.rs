@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::admissionregistration::v1::{MatchCondition, RuleWithOperations};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
-use tenancy::quota::custom::{Asked, Kinds, Reach};
+use tenancy::quota::custom::{Asked, Kinds, Reach, Scaled};
 
 use crate::configurations::{cel_list, cel_string};
 use crate::counted::Extent;
@@ -29,7 +29,7 @@ pub(crate) fn of_custom_quotas(reach: &Reach, own_namespace: &str) -> Extent {
         ),
         match_labels: None,
     };
-    let mut conditions = vec![condition("counted-by-a-quota", counted(&reach.kinds))];
+    let mut conditions = vec![condition("counted-by-a-quota", counted(reach))];
     if !reach.reads_status {
         conditions.push(condition(
             "ignore-status",
@@ -87,10 +87,35 @@ fn rules(reach: &Reach) -> Vec<RuleWithOperations> {
 }
 
 /// CEL: a source names the kind, and its quota is about the namespace.
-fn counted(kinds: &BTreeMap<Kinds, Asked>) -> String {
-    let clauses: BTreeSet<String> = kinds.iter().map(|(kinds, asked)| clause(kinds, asked)).collect();
+fn counted(reach: &Reach) -> String {
+    let of_kinds = reach.kinds.iter().map(|(kinds, asked)| clause(kinds, asked));
+    let of_scales = reach.scales.iter().map(|(scaled, asked)| scale(scaled, asked));
+    let clauses: BTreeSet<String> = of_kinds.chain(of_scales).collect();
     let clauses: Vec<String> = clauses.into_iter().collect();
     clauses.join(" || ")
+}
+
+/// A Scale is of a kind of its own; what is scaled is said by the resource.
+fn scale(scaled: &Scaled, asked: &Asked) -> String {
+    let mut parts = vec![
+        "request.kind.kind == \"Scale\"".to_owned(),
+        format!("request.resource.group == {}", cel_string(scaled.group)),
+        format!("request.resource.resource == {}", cel_string(scaled.resource)),
+    ];
+    parts.extend(place(asked));
+    format!("({})", parts.join(" && "))
+}
+
+/// A request about what is in no namespace has no such field.
+fn place(asked: &Asked) -> Vec<String> {
+    let Asked::In(namespaces) = asked else {
+        return Vec::new();
+    };
+    let namespaces: Vec<&String> = namespaces.iter().collect();
+    vec![
+        "has(request.namespace)".to_owned(),
+        format!("request.namespace in {}", cel_list(&namespaces)),
+    ]
 }
 
 fn clause(kinds: &Kinds, asked: &Asked) -> String {
@@ -101,12 +126,7 @@ fn clause(kinds: &Kinds, asked: &Asked) -> String {
     if kinds.kind != "*" {
         parts.push(format!("request.kind.kind == {}", cel_string(&kinds.kind)));
     }
-    if let Asked::In(namespaces) = asked {
-        let namespaces: Vec<&String> = namespaces.iter().collect();
-        // A request about what is in no namespace has no such field.
-        parts.push("has(request.namespace)".to_owned());
-        parts.push(format!("request.namespace in {}", cel_list(&namespaces)));
-    }
+    parts.extend(place(asked));
     if parts.is_empty() {
         return "true".to_owned();
     }
@@ -178,6 +198,19 @@ mod tests {
             [
                 "(request.kind.group == \"velero.io\" && request.kind.kind == \"Backup\") || \
               (request.kind.group == \"velero.io\" && request.kind.kind == \"Restore\")",
+                "!has(request.subResource) || request.subResource != \"status\""
+            ]
+        );
+    }
+
+    #[test]
+    fn a_source_that_reads_replicas_is_asked_about_scales() {
+        let replicas = json!([{"apiVersion": "apps/v1", "kind": "Deployment", "path": ".spec.replicas"}]);
+        assert_eq!(
+            expressions(&extent(&[replicas], &[])),
+            [
+                "(request.kind.group == \"apps\" && request.kind.kind == \"Deployment\" && has(request.namespace) && request.namespace in [\"web\"]) || \
+              (request.kind.kind == \"Scale\" && request.resource.group == \"apps\" && request.resource.resource == \"deployments\" && has(request.namespace) && request.namespace in [\"web\"])",
                 "!has(request.subResource) || request.subResource != \"status\""
             ]
         );

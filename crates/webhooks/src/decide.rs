@@ -1,12 +1,15 @@
 //! From a request to a decision: decoding, the rule's own function, and what comes out of it.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
+use api::capsule::v1beta2::Tenant;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tenancy::denial::{Decision, Denial};
 use tenancy::index::KnownTenant;
+use tenancy::rules::Outcome;
 
 use crate::facts::Facts;
 use crate::patch;
@@ -21,6 +24,31 @@ pub struct Question<'a> {
     pub request: &'a Request,
     pub view: &'a View,
     pub facts: &'a Facts,
+    pub records: &'a Records,
+}
+
+/// What rules of a tenant recorded while one request was decided upon.
+#[derive(Debug, Default)]
+pub struct Records(RefCell<Vec<Record>>);
+
+/// Records of one evaluation.
+#[derive(Debug)]
+pub struct Record {
+    pub tenant: Arc<Tenant>,
+    pub outcome: Outcome,
+}
+
+impl Records {
+    /// Keeps what is to be told.
+    pub fn add(&self, tenant: &KnownTenant, outcome: Outcome) {
+        let tenant = tenant.object.clone();
+        self.0.borrow_mut().push(Record { tenant, outcome });
+    }
+
+    /// All that was kept.
+    pub fn into_inner(self) -> Vec<Record> {
+        self.0.into_inner()
+    }
 }
 
 /// What one rule sees.
@@ -32,6 +60,7 @@ pub struct Input<'a, K> {
     pub request: &'a Request,
     pub view: &'a View,
     pub facts: &'a Facts,
+    pub records: &'a Records,
 }
 
 impl<K> Input<'_, K> {
@@ -78,6 +107,7 @@ pub fn typed<K: DeserializeOwned + Serialize>(
         request: question.request,
         view: question.view,
         facts: question.facts,
+        records: question.records,
     };
     match rule(&input) {
         Decision::Allow => Verdict::Allow { warnings: Vec::new() },

@@ -9,8 +9,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::capsule::names;
-use api::capsule::v1beta2::{HostnameCollisionScope, ResourcePool, Tenant};
+use api::capsule::v1beta2::{HostnameCollisionScope, Tenant};
 use api::kamaji::v1alpha1::{ServiceType, TenantControlPlane};
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, Secret};
 use kube::api::{Api, ListParams};
@@ -34,7 +33,9 @@ use tenancy::subject::User;
 use crate::live_classes;
 use crate::live_custom_quotas;
 use crate::live_global_quotas;
+use crate::live_namespace_quota;
 use crate::live_pools;
+use crate::live_tenant_quotas;
 use crate::namespace_rules::Rules;
 use crate::review::{Operation, Request};
 use crate::rule::{Component, Need, Rule};
@@ -43,16 +44,16 @@ use crate::view::{Source, View};
 /// What was collected besides what the view now holds. Fields that the rule did not ask for are empty.
 #[derive(Debug, Default)]
 pub struct Facts {
-    /// Namespaces of the tenant that a new one is for, read live because its quota is nearly used up.
-    pub counted: BTreeSet<String>,
     /// The volume that a claim names.
     pub volume: Option<PartialObjectMeta<PersistentVolume>>,
     /// Labels of the classes that were read, by name.
     pub classes: live_classes::Classes,
     /// The rules that hold in the namespace, if its tenant has any.
     pub(crate) rules: Option<Rules>,
-    /// All pools, for a claim that names none.
-    pub pools: Vec<ResourcePool>,
+    /// The pool for a claim that names none.
+    pub pool: Option<String>,
+    /// Claims in the namespace of a new one.
+    pub claims_beside: usize,
     /// What surrounds the deletion of a claim that is in use.
     pub end_of_claim: Deletion,
     /// Why a quota across namespaces, or a custom one, has not enough for the request; otherwise what it takes is promised.
@@ -81,6 +82,8 @@ pub enum Error {
     },
     #[error("failed to read all Ingresses in time")]
     Hostnames,
+    #[error("failed to take a place for a namespace of Tenant {tenant} in time")]
+    NamespaceLedger { tenant: String },
 }
 
 /// Collects what the rule needs for this request. What was read about tenants and namespaces goes into the view.
@@ -104,7 +107,9 @@ pub(crate) async fn collect(
     for need in rule.needs {
         match need {
             Need::TenantOfNamespace => view = tenants_of_object(client, source, view, request).await?,
-            Need::NamespaceCount => view = count_of_namespaces(client, source, view, request, &mut facts).await?,
+            Need::NamespaceCount => {
+                view = live_namespace_quota::take_place(client, source, view, (rule, request), &facts).await?;
+            }
             Need::NamedVolume => {
                 let claim: Option<PersistentVolumeClaim> = peek(request.object.as_deref());
                 if let Some(name) = claim
@@ -116,13 +121,17 @@ pub(crate) async fn collect(
             }
             Need::GatewayClass => facts.classes = live_classes::of_gateway(client, &view, request).await?,
             Need::DeviceClasses => facts.classes = live_classes::of_devices(client, &view, request).await?,
-            Need::PoolsOfClaim => {
-                facts.pools = live_pools::of_claim(client, request).await?;
+            Need::PoolOfClaim => {
+                facts.pool = live_pools::of_claim(client, source, request).await?;
+            }
+            Need::ClaimsBeside => {
+                facts.claims_beside = live_pools::claims_beside(client, request).await?;
                 facts.end_of_claim = live_pools::end_of_claim(client, request).await?;
             }
             Need::Hostnames => hostnames(client, source, &view, request).await?,
             Need::Rules => facts.rules = rules(client, source, &view, request).await?,
             Need::GlobalQuotas => facts.quota_refusal = live_global_quotas::reserve(client, source, request).await?,
+            Need::TenantQuotas => facts.quota_refusal = live_tenant_quotas::reserve(source, &view, request).await,
             Need::CustomQuotas => facts.quota_refusal = live_custom_quotas::reserve(client, source, request).await?,
             Need::TakenOfGlobalQuota => facts.taken = live_global_quotas::taken_of_changed(source, request),
             Need::TakenOfRuleQuotas => facts.taken_of_rules = live_global_quotas::taken_of_rules(source, request),
@@ -169,48 +178,6 @@ async fn tenants_of_object(client: &Client, source: &Source, mut view: View, req
     if request.operation == Operation::Create && named.is_empty() {
         wait_for_a_tenant(source, &view, request).await;
     }
-    Ok(view)
-}
-
-/// How many namespaces the tenant of a new one has, and which, when that matters.
-async fn count_of_namespaces(
-    client: &Client,
-    source: &Source,
-    mut view: View,
-    request: &Request,
-    facts: &mut Facts,
-) -> Result<View, Error> {
-    let object = peek::<Namespace>(request.object.as_deref()).filter(|_| request.operation == Operation::Create);
-    let Some(tenant) = object
-        .as_ref()
-        .and_then(linkage::label)
-        .and_then(|name| view.known.tenant(name))
-    else {
-        return Ok(view);
-    };
-    let Some(quota) = tenant.namespace_quota() else {
-        return Ok(view);
-    };
-    if source.index().count_others(&tenant.uid, &request.name) + 1 < quota {
-        return Ok(view);
-    }
-    let labelled = ListParams::default().labels(&format!("{}={}", names::TENANT_LABEL, tenant.name));
-    let api = Api::<Namespace>::all(client.clone());
-    let found = api
-        .list_metadata(&labelled)
-        .await
-        .map_err(|error| read("Namespaces", tenant.name.as_str(), error))?;
-    let of_tenant = found.items.iter().filter(|found| {
-        found
-            .owner_references()
-            .iter()
-            .any(|owner| linkage::is_tenant(owner) && *owner.uid == *tenant.uid)
-    });
-    facts.counted = of_tenant
-        .map(ResourceExt::name_any)
-        .filter(|name| *name != request.name)
-        .collect();
-    view.known = view.known.with_namespace_count(&tenant.uid, facts.counted.len());
     Ok(view)
 }
 

@@ -38,7 +38,7 @@ pub struct Desired {
     pub validating: Vec<ValidatingWebhookConfiguration>,
     pub policies: Vec<(ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding)>,
     /// What marks the objects of tenants, where the API server serves the kind.
-    pub labelling: Option<(MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding)>,
+    pub labelling: Option<(MutatingAdmissionPolicy, Vec<MutatingAdmissionPolicyBinding>)>,
     /// Who converts Tenants, where they are ours to convert.
     pub conversion: Option<CustomResourceConversion>,
     /// The ClusterRole that all of it ends with. Its UID is read with every pass: one that was made again is another one, and
@@ -59,9 +59,11 @@ impl Desired {
             policy.metadata.owner_references = owners();
             binding.metadata.owner_references = owners();
         }
-        if let Some((policy, binding)) = &mut self.labelling {
+        if let Some((policy, bindings)) = &mut self.labelling {
             policy.metadata.owner_references = owners();
-            binding.metadata.owner_references = owners();
+            for binding in bindings {
+                binding.metadata.owner_references = owners();
+            }
         }
         self
     }
@@ -286,8 +288,8 @@ pub async fn apply(client: &Client, desired: &Desired) -> Result<(), Error> {
         )
         .await?;
     }
-    if let Some((policy, binding)) = &desired.labelling {
-        match label(client, policy, binding).await {
+    if let Some((policy, bindings)) = &desired.labelling {
+        match label(client, policy, bindings).await {
             // Clusters before 1.36.
             Err(Error::Write { source, .. }) if runtime::report::is_not_found(&source) => {}
             written => written?,
@@ -325,7 +327,7 @@ async fn wait_for_replicas(client: &Client, desired: &Desired) -> Result<(), Err
 async fn label(
     client: &Client,
     policy: &MutatingAdmissionPolicy,
-    binding: &MutatingAdmissionPolicyBinding,
+    bindings: &[MutatingAdmissionPolicyBinding],
 ) -> Result<(), Error> {
     ensure(
         client,
@@ -334,13 +336,16 @@ async fn label(
         |live| live.spec.clone_from(&policy.spec),
     )
     .await?;
-    ensure(
-        client,
-        binding,
-        |live| live.spec == binding.spec,
-        |live| live.spec.clone_from(&binding.spec),
-    )
-    .await
+    for binding in bindings {
+        ensure(
+            client,
+            binding,
+            |live| live.spec == binding.spec,
+            |live| live.spec.clone_from(&binding.spec),
+        )
+        .await?;
+    }
+    Ok(())
 }
 
 /// A reference to this ClusterRole as it is now. Whoever deletes it uninstalls us: hooks that were written after that would

@@ -2,14 +2,16 @@
 //!
 //! Every replica serves; the leader keeps the webhook configurations and policies in the API server. One request goes through
 //! [`server`] (TLS, limits), [`router`] (which rule), [`facts`] (what the stores may not know yet), the rule's own pure
-//! function ([`rules`], which ask `tenancy`) and [`patch`] (the smallest change). All rules are rows of [`rules::RULES`].
+//! function ([`rules`], which ask `tenancy`), [`audit`] (whether a refusal stands) and [`patch`] (the smallest change). All rules are rows of [`rules::RULES`].
 //!
 //! What happens when we are away is part of each row, and of [`policies`]: the hard rules are also in the API server.
 
+mod audit;
 pub mod configurations;
 pub mod conversion;
 mod counted;
 mod counted_custom;
+mod credits;
 pub mod decide;
 mod definition;
 mod event_pace;
@@ -23,14 +25,16 @@ mod ledgers;
 mod live_classes;
 mod live_custom_quotas;
 mod live_global_quotas;
+mod live_namespace_quota;
 mod live_pools;
+mod live_tenant_quotas;
 pub mod metrics;
 mod namespace_rules;
 pub mod node_ports;
 mod patch;
 pub mod policies;
 mod reachable;
-pub mod reservations;
+mod reports;
 pub mod review;
 pub mod router;
 pub mod rule;
@@ -43,7 +47,7 @@ pub mod view;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use kube::Client;
 use runtime::Shutdown;
 use tenancy::quota::custom;
@@ -53,7 +57,7 @@ use tokio::sync::watch;
 use keeper::Desired;
 use metrics::Metrics;
 use router::Router;
-use rules::{CUSTOM_QUOTAS, GLOBAL_QUOTAS, RULES};
+use rules::{CUSTOM_QUOTAS, GLOBAL_QUOTAS, RULES, TENANT_QUOTAS};
 use server::Limits;
 use settings::Identity;
 use tls::Publication;
@@ -208,6 +212,8 @@ async fn settle(
             let custom = watches.custom_quotas.changes().map(drop);
             let global_custom = watches.global_custom_quotas.changes().map(drop);
             let custom = futures::stream::select(custom, global_custom);
+            let budgets = counted::changes_of_tenant_quotas(watches.tenants.changes());
+            let custom = futures::stream::select(custom, budgets);
             futures::stream::select(configurations, futures::stream::select(quotas, custom)).boxed()
         }
         None => futures::stream::pending().boxed(),
@@ -227,6 +233,8 @@ async fn settle(
                         settings::validating_placement(&identity, configuration.as_deref(), &material.bundle);
                     let extent = counted::of_global_quotas(&watches.global_resource_quotas.store().state());
                     counted::register(&mut next, &GLOBAL_QUOTAS, extent, &identity.user_name(), &placement);
+                    let extent = counted::of_tenant_quotas(&watches.tenants.store().state());
+                    counted::register(&mut next, &TENANT_QUOTAS, extent, &identity.user_name(), &placement);
                     let (custom, global) = (
                         watches.custom_quotas.store().state(),
                         watches.global_custom_quotas.store().state(),
@@ -248,7 +256,13 @@ async fn settle(
             () = shutdown.cancelled() => return,
             () = source.ready(), if !is_ready => {}
             changed = material.changed() => if changed.is_err() { return },
-            changed = changes.next() => if changed.is_none() { return },
+            changed = changes.next() => {
+                if changed.is_none() {
+                    return;
+                }
+                // What has come meanwhile is looked at with it.
+                while let Some(Some(())) = changes.next().now_or_never() {}
+            }
         }
     }
 }

@@ -63,10 +63,11 @@ pub(crate) async fn of_devices(client: &Client, view: &View, request: &Request) 
         let Some(labels) = labels(client, &resource.group, &resource.version, DEVICE_CLASS, name).await? else {
             break;
         };
-        if !policy.allows(name, Some(&labels)) {
+        let allowed = policy.allows(name, Some(&labels));
+        found.insert(name.to_owned(), labels);
+        if !allowed {
             break;
         }
-        found.insert(name.to_owned(), labels);
     }
     Ok(found)
 }

@@ -115,7 +115,7 @@ async fn ask(
 }
 
 /// A ledger of which nothing was counted yet is none to rely on, and says so by itself.
-fn account(ledger: &QuantityLedger) -> Result<global::Account, Denial> {
+pub(crate) fn account(ledger: &QuantityLedger) -> Result<global::Account, Denial> {
     let status = ledger.status.clone().unwrap_or_default();
     stored::global_account(&status).map_err(|error| {
         let message = format!("QuantityLedger {:?} cannot be read: {error}", ledger.name_any());
@@ -158,7 +158,7 @@ async fn take_back(ledgers: &Ledgers, place: &str, promised: &[(String, String)]
 }
 
 /// The request as quotas look at it.
-struct Question {
+pub(crate) struct Question {
     uid: String,
     operation: global::Operation,
     resource: Resource,
@@ -177,7 +177,7 @@ struct WithMetadata {
 
 impl Question {
     /// `None` if the request makes and changes nothing.
-    fn of(request: &Request) -> Result<Option<Self>, Denial> {
+    pub(crate) fn of(request: &Request) -> Result<Option<Self>, Denial> {
         let operation = match request.operation {
             Operation::Create => global::Operation::Create,
             Operation::Update => global::Operation::Update,
@@ -225,7 +225,7 @@ impl Question {
         }))
     }
 
-    fn review(&self) -> global::Review<'_> {
+    pub(crate) fn review(&self) -> global::Review<'_> {
         global::Review {
             uid: &self.uid,
             operation: self.operation,

@@ -14,6 +14,8 @@ use crate::rule::Rule;
 pub enum Outcome {
     Allowed,
     Denied,
+    /// Let pass, although something refuses it that its tenant only tries out.
+    Audited,
     /// Something that the decision needs could not be read.
     Failed,
     /// Asked before the watches were complete.

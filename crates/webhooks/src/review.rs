@@ -157,6 +157,8 @@ struct Cause {
 
 /// One warning line may be this long: the API server cuts longer ones and drops all after 4096 bytes.
 const WARNING_BYTES: usize = 256;
+/// One annotation of the audit log: images and hostnames of one request can be many.
+const AUDIT_BYTES: usize = 4096;
 
 impl Answer {
     pub fn allow(uid: String) -> Self {
@@ -225,6 +227,16 @@ impl Answer {
             .into_iter()
             .map(|text| shortened(text, WARNING_BYTES))
             .collect();
+        self
+    }
+
+    /// Says in the audit log of the API server what limits that are only tried out found, each with the limit.
+    #[must_use]
+    pub fn audited(mut self, findings: &[String]) -> Self {
+        if !findings.is_empty() {
+            let text = shortened(findings.join("; "), AUDIT_BYTES);
+            self.audit_annotations.insert("audited", text);
+        }
         self
     }
 

@@ -1,10 +1,15 @@
 //! From a path and a body to an answer: finds the rule, collects its facts, asks it, counts. Or converts.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Instant;
 
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+
+use crate::audit::{self, Decided};
 use crate::conversion;
-use crate::decide::{Question, Verdict};
+use crate::decide::Verdict;
 use crate::facts;
 use crate::metrics::{Metrics, Outcome};
 use crate::review::{self, Answer, Operation, Request};
@@ -23,7 +28,7 @@ pub enum Malformed {
 /// All rules by path, and where they look things up.
 pub struct Router {
     by_path: HashMap<&'static str, Vec<&'static Rule>>,
-    source: Source,
+    source: Arc<Source>,
     metrics: Metrics,
 }
 
@@ -36,7 +41,7 @@ impl Router {
         }
         Self {
             by_path,
-            source,
+            source: Arc::new(source),
             metrics,
         }
     }
@@ -59,8 +64,8 @@ impl Router {
             .get(path)
             .and_then(|rules| rules.iter().find(|rule| rule.holds(&request)));
         let answer = match rule {
-            _ if request.operation == Operation::Connect => Answer::allow(request.uid),
             Some(rule) => self.ask(rule, request).await,
+            None if request.operation == Operation::Connect => Answer::allow(request.uid),
             // Somebody registered us for more than we know. Refusing is safe and says where to look.
             None => Answer::fail(
                 request.uid.clone(),
@@ -84,7 +89,7 @@ impl Router {
                 "the operator has not read the cluster's state yet; please retry",
             );
         };
-        let (view, facts) = match facts::collect(&self.source, view, rule, &request).await {
+        let (mut view, facts) = match facts::collect(&self.source, view, rule, &request).await {
             Ok(collected) => collected,
             Err(error) => {
                 tracing::warn!(
@@ -99,15 +104,24 @@ impl Router {
                 );
             }
         };
-        let verdict = (rule.decide)(&Question {
-            request: &request,
-            view: &view,
-            facts: &facts,
-        });
-        let (outcome, answer) = match verdict {
-            Verdict::Allow { warnings } => (Outcome::Allowed, Answer::allow(request.uid).warn(warnings)),
+        let decided = audit::decide(rule, &request, &mut view, &facts);
+        let audited = self.tell(&request, &decided);
+        let passed = if decided.passed.is_empty() {
+            Outcome::Allowed
+        } else {
+            Outcome::Audited
+        };
+        let (outcome, answer) = match decided.verdict {
+            Verdict::Allow { warnings } => (passed, Answer::allow(request.uid).warn(warnings).audited(&audited)),
             Verdict::Patch { patch, warnings } => {
-                (Outcome::Allowed, Answer::patched(request.uid, &patch).warn(warnings))
+                if rule.component == Component::NamespaceTenants {
+                    let tenant = view.known.tenant_of(request.namespace.as_deref().unwrap_or_default());
+                    let tenant = tenant.ok().flatten();
+                    let tenant = tenant.as_ref().map(|tenant| tenant.name.as_str());
+                    self.source.events.completed(rule.path, &request, &patch, tenant);
+                }
+                let answer = Answer::patched(request.uid, &patch);
+                (passed, answer.warn(warnings).audited(&audited))
             }
             Verdict::Deny(denial) => {
                 tracing::info!(
@@ -128,5 +142,26 @@ impl Router {
         };
         self.metrics.count(rule, outcome, started);
         answer
+    }
+
+    /// Tells what was recorded and what passed although something refuses it. The same comes back for the audit log.
+    fn tell(&self, request: &Request, decided: &Decided) -> Vec<String> {
+        let source = &self.source;
+        for record in &decided.records {
+            source
+                .events
+                .recorded(request, &record.outcome, &record.tenant.name_any());
+        }
+        for passed in &decided.passed {
+            source.events.passed(request, passed);
+        }
+        let mut told = Vec::new();
+        for (tenant, finding) in decided.findings(request, Timestamp::now()) {
+            told.push(format!("{}: {}", finding.limit.field(), finding.message));
+            if request.dry_run != Some(true) {
+                source.reports.add(tenant, finding);
+            }
+        }
+        told
     }
 }

@@ -145,8 +145,8 @@ pub enum SideEffects {
 pub enum Need {
     /// The tenants that the namespace in question names, read live when our watch does not know them yet.
     TenantOfNamespace,
-    /// The number of namespaces of the tenant that a new namespace names, read live near the end of its quota. Comes
-    /// after [`Need::TenantOfNamespace`].
+    /// The number of namespaces of the tenant that a new namespace names, and a place in its quota, if there is one. Comes
+    /// after all that the rule needs besides.
     NamespaceCount,
     /// The volume that a claim names.
     NamedVolume,
@@ -154,14 +154,18 @@ pub enum Need {
     GatewayClass,
     /// The classes that a claim of devices asks for.
     DeviceClasses,
-    /// The pools that a claim without one may be given, and whether the end of one in use is part of a larger end.
-    PoolsOfClaim,
+    /// The pool that a claim without one is given.
+    PoolOfClaim,
+    /// How many claims there are where one is made, and whether the end of one in use is part of a larger end.
+    ClaimsBeside,
     /// That all Ingresses are known, where the tenant's hostnames are to be unique.
     Hostnames,
     /// The rules that hold in the namespace in question.
     Rules,
     /// A promise of what the request takes, by each GlobalResourceQuota that is about it.
     GlobalQuotas,
+    /// A promise of what the request takes, by each budget that the tenant's namespaces share.
+    TenantQuotas,
     /// What is taken of the GlobalResourceQuota that is changed.
     TakenOfGlobalQuota,
     /// What is taken of the quotas of a tenant's rules.

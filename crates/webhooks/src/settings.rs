@@ -96,7 +96,7 @@ pub fn desired(
         desired.conversion = Some(configurations::conversion(&placement));
         let administrators = administrators(configuration);
         desired.policies = policies::policies(&ourselves, &administrators, owner.as_ref());
-        desired.labelling = Some(labelling::policy(&ourselves, owner.as_ref()));
+        desired.labelling = Some(labelling::policy(owner.as_ref()));
     }
     if identity.components.contains(&Component::ControlPlanes) {
         let component = Component::ControlPlanes;
@@ -149,6 +149,7 @@ pub fn place(identity: &Identity, configuration: Option<&CapsuleConfiguration>) 
             secret.clone_from(&configuration.spec.overrides.tls_secret_name);
         }
         if let Some(admission) = &configuration.spec.admission {
+            hosts.extend(service_hosts(&admission.service_name, &identity.namespace));
             let clients = [
                 admission.mutating.as_ref().map(|wanted| &wanted.client),
                 admission.validating.as_ref().map(|wanted| &wanted.client),
@@ -247,13 +248,17 @@ fn endpoint_hosts(endpoint: &Endpoint) -> Vec<String> {
             .and_then(|uri| uri.host().map(str::to_owned))
             .into_iter()
             .collect(),
-        Endpoint::Service { name, namespace, .. } => vec![
-            format!("{name}.{namespace}.svc"),
-            format!("{name}.{namespace}.svc.cluster.local"),
-            format!("{name}.{namespace}"),
-            name.clone(),
-        ],
+        Endpoint::Service { name, namespace, .. } => service_hosts(name, namespace),
     }
+}
+
+fn service_hosts(name: &str, namespace: &str) -> Vec<String> {
+    vec![
+        format!("{name}.{namespace}.svc"),
+        format!("{name}.{namespace}.svc.cluster.local"),
+        format!("{name}.{namespace}"),
+        name.to_owned(),
+    ]
 }
 
 #[cfg(test)]
@@ -349,6 +354,7 @@ mod tests {
         let configuration = configuration(&json!({
             "overrides": {"TLSSecretName": "own-tls"},
             "admission": {
+                "serviceName": "hooks-of-old",
                 "validating": {
                     "name": "own-validating", "labels": {"team": "red"}, "client": {"url": "https://10.0.0.9:8443/hooks"}},
                 "mutating": {"client": {"service": {"name": "hooks", "namespace": "ns", "path": "/x/"}}}}}));
@@ -388,6 +394,8 @@ mod tests {
         for name in [
             "10.0.0.9",
             "hooks.ns.svc",
+            "hooks-of-old.cotenant-system.svc",
+            "hooks-of-old.cotenant-system.svc.cluster.local",
             "cotenant-webhook-service.cotenant-system.svc",
         ] {
             assert!(sans.contains(&name.to_owned()), "{name} is missing in {sans:?}");

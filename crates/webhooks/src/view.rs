@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use api::capsule::v1beta2::{
     CapsuleConfiguration, CustomQuota, GlobalCustomQuota, GlobalResourceQuota, GlobalTenantResource, QuantityLedger,
-    Tenant, TenantOwner, TenantResource,
+    ResourcePool, Tenant, TenantOwner, TenantResource,
 };
 use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
 use k8s_openapi::api::core::v1::Namespace;
@@ -25,13 +25,16 @@ use tenancy::quota::custom::Languages;
 use tenancy::replication::guard::Made;
 use tenancy::settings::Settings;
 
-use crate::events::Events;
+use crate::credits::Credits;
+use crate::events::{Events, Home};
 use crate::follow::Follower;
 use crate::hostnames::Hostnames;
 use crate::ledgers::Ledgers;
+use crate::live_custom_quotas::CustomQuotas;
+use crate::live_namespace_quota::Places;
 use crate::namespace_rules::NamespaceRules;
 use crate::node_ports::NodePorts;
-use crate::reservations::Reservations;
+use crate::reports::Reports;
 use crate::settings::Identity;
 
 /// What the rules of namespace tenants read.
@@ -53,6 +56,7 @@ pub struct NamespaceTenants {
     pub global_custom_quotas: Shared<GlobalCustomQuota>,
     pub global_resource_quotas: Shared<GlobalResourceQuota>,
     pub quantity_ledgers: Shared<QuantityLedger>,
+    pub pools: Shared<ResourcePool>,
 }
 
 /// What the rules of hosted control planes read.
@@ -77,12 +81,16 @@ pub struct Source {
     pub(crate) namespace_tenants: Option<Arc<NamespaceTenants>>,
     pub(crate) control_planes: Option<Arc<ControlPlanes>>,
     pub(crate) follower: Follower,
-    pub(crate) reservations: Arc<Reservations>,
+    pub(crate) places: Arc<Places>,
+    pub(crate) credits: Arc<Credits>,
     pub(crate) hostnames: Hostnames,
     pub(crate) events: Events,
+    pub(crate) reports: Reports,
     pub(crate) rules: NamespaceRules,
     /// `None` without namespace tenants.
     pub(crate) ledgers: Option<Ledgers>,
+    /// `None` without namespace tenants.
+    pub(crate) custom_quotas: Option<CustomQuotas>,
     /// What quotas say in their languages.
     pub(crate) languages: Arc<Languages>,
     /// Namespace and name of our service account.
@@ -101,16 +109,26 @@ impl Source {
     /// For rules that look at nothing but the request.
     #[cfg(test)]
     pub(crate) fn empty() -> Self {
+        Self::of_index(Index::default())
+    }
+
+    /// For decisions about tenants and namespaces that are given, without any watch and without an API server.
+    pub fn of_index(index: Index) -> Self {
+        let mut follower = Follower::default();
+        follower.index = index;
         Self {
             client: None,
             namespace_tenants: None,
             control_planes: None,
-            follower: Follower::default(),
-            reservations: Arc::default(),
+            follower,
+            places: Arc::default(),
+            credits: Arc::default(),
             hostnames: Hostnames::default(),
             events: Events::default(),
+            reports: Reports::default(),
             rules: NamespaceRules::default(),
             ledgers: None,
+            custom_quotas: None,
             languages: Arc::default(),
             ourselves: Arc::default(),
             settings: Arc::default(),
@@ -123,24 +141,36 @@ impl Source {
         namespace_tenants: Option<NamespaceTenants>,
         control_planes: Option<ControlPlanes>,
     ) -> Self {
-        let follower = Follower::default();
+        let (follower, places) = (Follower::default(), Arc::<Places>::default());
         if let Some(watches) = &namespace_tenants {
+            places.follow(&watches.namespaces);
             follower.follow(&watches.tenants, &watches.tenant_owners, &watches.namespaces);
             follower.follow_replications(&watches.tenant_resources, &watches.global_tenant_resources);
         }
+        let configured = namespace_tenants
+            .as_ref()
+            .map(|watches| (watches.configurations.clone(), watches.configuration_name.clone()));
+        let home: Home = Arc::new(move || {
+            let (configurations, name) = configured.as_ref()?;
+            Some(configurations.get(None, name)?.spec.events.namespace.clone())
+        });
         let ledgers = namespace_tenants
             .as_ref()
             .map(|watches| Ledgers::new(client, &watches.quantity_ledgers));
+        let custom_quotas = namespace_tenants.as_ref().map(CustomQuotas::of);
         Self {
             client: Some(client.clone()),
             ledgers,
+            custom_quotas,
             languages: Arc::default(),
             namespace_tenants: namespace_tenants.map(Arc::new),
             control_planes: control_planes.map(Arc::new),
             follower,
-            reservations: Arc::default(),
+            places,
+            credits: Arc::default(),
             hostnames: Hostnames::default(),
-            events: Events::start(client.clone()),
+            events: Events::start(client.clone(), home),
+            reports: Reports::start(client, &identity.namespace),
             rules: NamespaceRules::default(),
             ourselves: Arc::new((identity.namespace.clone(), identity.service_account.clone())),
             settings: Arc::default(),
@@ -164,6 +194,7 @@ impl Source {
             watches.global_custom_quotas.ready().await;
             watches.global_resource_quotas.ready().await;
             watches.quantity_ledgers.ready().await;
+            watches.pools.ready().await;
         }
         if let Some(watches) = &self.control_planes {
             watches.control_planes.ready().await;
@@ -189,13 +220,14 @@ impl Source {
                 && watches.global_custom_quotas.is_ready()
                 && watches.global_resource_quotas.is_ready()
                 && watches.quantity_ledgers.is_ready()
+                && watches.pools.is_ready()
         }) && self.control_planes.as_ref().is_none_or(|watches| {
             watches.control_planes.is_ready() && watches.data_stores.is_ready() && watches.node_ports.is_ready()
         })
     }
 
     /// What is known now; `None` before the watches have their first lists.
-    pub fn view(&self) -> Option<View> {
+    pub fn view(self: &Arc<Self>) -> Option<View> {
         self.is_ready().then(|| View {
             settings: self.settings(),
             known: index::View::new(self.index()),
@@ -247,12 +279,13 @@ impl Source {
 }
 
 /// What one decision sees.
+#[derive(Clone)]
 pub struct View {
     /// The configuration in force. The same for the whole decision.
     pub settings: Arc<Settings>,
     /// Tenants and namespaces, with what was read live for this request.
     pub known: index::View,
-    source: Source,
+    source: Arc<Source>,
 }
 
 impl View {
@@ -326,6 +359,12 @@ impl View {
             .unwrap_or_default()
     }
 
+    /// How many CustomQuotas there are in a namespace.
+    pub(crate) fn custom_quotas(&self, namespace: &str) -> usize {
+        let quotas = self.source.custom_quotas.as_ref();
+        quotas.map_or(0, |quotas| quotas.count(namespace))
+    }
+
     /// What is compiled of quotas.
     pub(crate) fn languages(&self) -> &Languages {
         &self.source.languages
@@ -334,11 +373,6 @@ impl View {
     /// What is compiled of rules.
     pub(crate) fn rules(&self) -> &NamespaceRules {
         &self.source.rules
-    }
-
-    /// Where what happened is told.
-    pub(crate) fn events(&self) -> &Events {
-        &self.source.events
     }
 
     /// Which Ingress has which hostname.
@@ -354,10 +388,5 @@ impl View {
     /// Which replication made which object.
     pub(crate) fn replicated(&self) -> &Made {
         &self.source.follower.made
-    }
-
-    /// Places in quotas that are taken and not visible yet.
-    pub fn reservations(&self) -> &Reservations {
-        &self.source.reservations
     }
 }

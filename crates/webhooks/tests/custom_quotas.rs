@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering;
 
 use api::capsule::v1beta2::{CustomQuota, GlobalCustomQuota, QuantityLedger, QuantityLedgerStatus};
 use futures::future::join_all;
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Error, ResourceExt as _};
@@ -354,6 +355,89 @@ async fn a_status_is_recorded_and_never_refused() {
         (promises > 0 && allocated.parse::<i32>().unwrap() > 1).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_scale_takes_what_it_adds() {
+    let scene = scene(1).await;
+    let labels = json!({"app": "web"});
+    let deployment: Deployment = scene
+        .stage
+        .create(
+            &scene.stage.owner,
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "labels": {"size": "counted"}},
+                "spec": {"replicas": 1, "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels},
+                    "spec": {"containers": [{"name": "c", "image": "registry.k8s.io/pause:3.10"}]}}}}),
+        )
+        .await
+        .unwrap();
+    // What else a source reads is in the object, not in the Scale.
+    let sources = json!([{"apiVersion": "apps/v1", "kind": "Deployment", "path": ".spec.replicas",
+        "selectors": [{"matchLabels": {"size": "counted"}, "celExpressions": ["object.kind == 'Deployment'"]}]}]);
+    let quota = scene.namespaced("3", "1", sources).await;
+    let api: Api<Deployment> = Api::namespaced(scene.stage.owner.clone(), &scene.namespaces[0]);
+    let scale = async |replicas: i32, dry_run: bool| {
+        let params = PatchParams {
+            dry_run,
+            ..PatchParams::default()
+        };
+        let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+        api.patch_scale("web", &params, &patch).await
+    };
+    let unready = "is not ready for generation 1";
+    until("the hook, everywhere", async || {
+        let tried = join_all((0..8).map(|_| scale(2, true))).await;
+        let is_refused =
+            |tried: &Result<_, Error>| tried.as_ref().is_err_and(|error| error.to_string().contains(unready));
+        tried.iter().all(is_refused).then_some(())
+    })
+    .await;
+    scene.make_ready(&quota).await;
+    until("readiness, everywhere", async || {
+        let tried = join_all((0..8).map(|_| scale(2, true))).await;
+        tried.iter().all(Result::is_ok).then_some(())
+    })
+    .await;
+    scale(3, false).await.unwrap();
+    assert_eq!(scene.allocated(&quota).await, ("3".to_owned(), 1));
+    let message = refused_by(HOOK, scale(4, false).await);
+    assert!(
+        message.contains("updating resource exceeds limit for CustomQuota"),
+        "{message}"
+    );
+    let ledger = scene.ledger(&scene.namespaces[0], &quota.name_any()).await;
+    let promise = &ledger.reservations[0].object_ref;
+    assert_eq!(
+        (
+            promise.api_version.as_str(),
+            promise.kind.as_str(),
+            promise.uid.as_str()
+        ),
+        ("apps/v1", "Deployment", deployment.uid().unwrap().as_str())
+    );
+    scale(0, false).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_namespace_has_an_end_of_quotas() {
+    let scene = scene(1).await;
+    let create = || async {
+        // About what nobody makes here.
+        let sources = json!([{"apiVersion": "example.com/v1", "kind": "Nothing", "op": "count"}]);
+        let quota = serde_json::from_value::<CustomQuota>(quota_of("1", sources)).unwrap();
+        scene.quotas().create(&PostParams::default(), &quota).await
+    };
+    let mut refused = None;
+    // What the admission servers have not heard of they do not count.
+    for _ in 0..60 {
+        if let Err(error) = create().await {
+            refused = Some(error);
+            break;
+        }
+    }
+    let refused: Result<CustomQuota, Error> = Err(refused.expect("an end"));
+    let message = refused_by("namespaced.custom-quotas.validating.projectcapsule.dev", refused);
+    assert!(message.contains("a namespace has at most 50"), "{message}");
 }
 
 #[tokio::test]

@@ -83,9 +83,17 @@ fn links_lead_somewhere() {
 #[test]
 fn tests_that_are_named_are_there() {
     let page = Page::read(&docs().join("compatibility.md"));
-    let rows = page.rows("part");
-    assert!(!rows.is_empty(), "no table of tests");
-    for row in rows {
+    let (parts, quirks) = (page.rows("part"), page.rows("quirk"));
+    assert!(!parts.is_empty() && !quirks.is_empty(), "no table of tests");
+    for part in &parts {
+        assert!(
+            ["served", "differs", "ours"].contains(&part[1].as_str()),
+            "{}: {}",
+            part[0],
+            part[1]
+        );
+    }
+    for row in parts.into_iter().chain(quirks) {
         let mut source: Option<(&str, String)> = None;
         for word in quoted(&row[2]) {
             if Path::new(word).extension().is_some() {

@@ -11,26 +11,17 @@
 mod support;
 
 use api::capsule::v1beta2::{ResourcePool, ResourcePoolClaim};
+use futures::future::join_all;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Client, Error, ResourceExt as _};
 use serde_json::{Value, json};
 use support::hijack::refusal;
-use support::served::{establish, served};
 use support::stage::{Stage, stage};
+use support::until;
 use testbed::unique;
-use tokio::sync::OnceCell;
 
-static KINDS: OnceCell<()> = OnceCell::const_new();
-
-/// A tenant's namespace, in a cluster with both kinds.
+/// A tenant's namespace.
 async fn set_up() -> Stage {
-    let client = served().await.server.client().await;
-    KINDS
-        .get_or_init(|| async {
-            establish(&client, &api::schema::crd::<ResourcePool>()).await;
-            establish(&client, &api::schema::crd::<ResourcePoolClaim>()).await;
-        })
-        .await;
     stage(json!({})).await
 }
 
@@ -45,10 +36,12 @@ async fn create_pool(client: &Client, spec: Value) -> Result<ResourcePool, Error
 
 /// A pool as it is when a controller has looked at it.
 async fn pool_for(stage: &Stage, hard: Value, claims: Value) -> ResourcePool {
-    let pool = create_pool(&stage.masters, json!({"quota": {"hard": hard}}))
+    let pool = create_pool(&stage.masters, json!({"quota": {"hard": &hard}}))
         .await
         .unwrap();
-    let status = json!({"status": {"conditions": [], "namespaces": [stage.namespace], "claims": claims}});
+    let allocation = json!({"hard": hard, "used": {}, "available": hard});
+    let status = json!({"status": {
+        "conditions": [], "namespaces": [stage.namespace], "claims": claims, "allocation": allocation}});
     let api = Api::<ResourcePool>::all(stage.masters.clone());
     api.patch_status(&pool.name_any(), &PatchParams::default(), &Patch::Merge(status))
         .await
@@ -148,6 +141,17 @@ async fn a_claim_gets_a_pool_that_has_what_it_asks_for() {
     // One that is for another namespace.
     let other = json!({"quota": {"hard": {"cpu": "99", "services": "1"}}});
     create_pool(&stage.masters, other).await.unwrap();
+    until("the admission server knows both", async || {
+        let params = PostParams {
+            dry_run: true,
+            ..PostParams::default()
+        };
+        let any = serde_json::from_value(claim(json!({"pool": "", "claim": {"cpu": "1"}}))).unwrap();
+        let made = claims(&stage.owner, &stage).create(&params, &any).await.unwrap();
+        // Of two that have enough, the first by name.
+        (made.spec.pool == *small.as_str().min(large.as_str())).then_some(())
+    })
+    .await;
     for (spec, expected) in [
         (json!({"claim": {"cpu": "5"}}), large.as_str()),
         (json!({"pool": "", "claim": {"pods": "1"}}), large.as_str()),
@@ -223,4 +227,26 @@ async fn a_claim_in_use_goes_with_its_pool() {
         .await
         .unwrap();
     api.delete(&name, &DeleteParams::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_namespace_has_an_end_of_claims() {
+    let stage = set_up().await;
+    let create = || async {
+        stage
+            .create::<ResourcePoolClaim>(&stage.owner, claim(json!({"pool": "p", "claim": {"cpu": "1"}})))
+            .await
+    };
+    let all: Vec<Result<ResourcePoolClaim, Error>> = join_all((0..100).map(|_| create())).await;
+    let last = all.into_iter().map(Result::unwrap).next_back().unwrap();
+    let message = refused_by("resourcepoolclaims.validating", create().await);
+    assert!(message.contains("this namespace has 100 claims"), "{message}");
+    // Those that are there can change, and when one goes another can come.
+    let larger = json!({"spec": {"claim": {"cpu": "2"}}});
+    let api = claims(&stage.owner, &stage);
+    api.patch(&last.name_any(), &PatchParams::default(), &Patch::Merge(larger))
+        .await
+        .unwrap();
+    api.delete(&last.name_any(), &DeleteParams::default()).await.unwrap();
+    create().await.unwrap();
 }

@@ -65,6 +65,7 @@ async fn hooks_and_policies_go_with_the_role_and_not_with_the_configuration() {
             "cotenant-namespace-ownership (binding)",
             "cotenant-namespace-ownership (policy)",
             "cotenant-tenant-labels (binding)",
+            "cotenant-tenant-labels-of-kept-kinds (binding)",
             "cotenant-tenant-labels (policy)",
             "kamaji-mutating-webhook-configuration (mutating)",
             "kamaji-validating-webhook-configuration (validating)",

@@ -10,11 +10,13 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+
 use api::capsule::v1beta2::Tenant;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Service, ServiceAccount};
 use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::api::networking::v1::Ingress;
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceClaimTemplate};
 use k8s_openapi::api::scheduling::v1::PriorityClass;
@@ -585,6 +587,30 @@ async fn every_object_of_a_tenant_carries_its_name() {
         .await
         .unwrap();
     assert_eq!(labels(&left), expected);
+    // Of the kinds that the operator keeps, too, and what Kubernetes' own controllers make from tenants' templates: those
+    // may mark things as kept.
+    let names = |labels: &BTreeMap<String, String>| {
+        ["capsule.clastix.io/managed-by", "projectcapsule.dev/tenant"].map(|key| labels.get(key).cloned())
+    };
+    let policy: NetworkPolicy = stage
+        .create(
+            &stage.owner,
+            json!({"metadata": forged()["metadata"], "spec": {"podSelector": {}}}),
+        )
+        .await
+        .unwrap();
+    assert_eq!(names(policy.labels()), [expected.0.clone(), expected.1.clone()]);
+    let controller = served().await.server;
+    let controller = controller
+        .client_for(
+            "system:serviceaccount:kube-system:replicaset-controller",
+            &["system:masters"],
+        )
+        .await;
+    let mut marked = forged();
+    marked["metadata"]["labels"]["projectcapsule.dev/managed-by"] = json!("controller");
+    let made: ConfigMap = stage.create(&controller, marked).await.unwrap();
+    assert_eq!(labels(&made), expected);
     let free: ConfigMap = serde_json::from_value(forged()).unwrap();
     let free = Api::<ConfigMap>::namespaced(stage.masters.clone(), "default")
         .create(&PostParams::default(), &free)

@@ -280,7 +280,18 @@ async fn a_claim_in_use_is_let_go_when_its_author_asks_and_asks_again_when_it_ch
         clean.then_some(()).ok_or(format!("{claim:?}"))
     })
     .await;
-    may_have(&client, &names[0], &pool, None).await;
+    // What is still used stays counted, and no more than that can be used meanwhile.
+    may_have(&client, &names[0], &pool, Some(1)).await;
+    eventually("nothing is left", || async {
+        let status = pools(&client).get(&pool).await.unwrap().status.unwrap();
+        let allocation = serde_json::to_value(&status.allocation).unwrap();
+        let expected = json!({"hard": {"secrets": "3"}, "used": {"secrets": "2"}, "available": {"secrets": "0"}});
+        let held = status.claims[&names[0]][0].claims["secrets"].0.clone();
+        (allocation == expected && held == "1" && status.claim_count == 1)
+            .then_some(())
+            .ok_or(format!("{status:?}"))
+    })
+    .await;
     merge(
         &claims(&client, &names[0]),
         "used",
@@ -288,6 +299,63 @@ async fn a_claim_in_use_is_let_go_when_its_author_asks_and_asks_again_when_it_ch
     )
     .await;
     says(&client, &names[0], "used", &IN_USE).await;
+}
+
+#[tokio::test]
+async fn what_is_still_used_is_not_given_to_others() {
+    let (client, pool, names) = stage(3, 2, json!({})).await;
+    create_claim(&client, &names[0], "used", &pool, secrets(3)).await;
+    may_have(&client, &names[0], &pool, Some(3)).await;
+    let secret = use_one(&client, &names[0]).await;
+    says(&client, &names[0], "used", &IN_USE).await;
+    create_claim(&client, &names[1], "waits", &pool, secrets(3)).await;
+    says(&client, &names[1], "waits", &EXHAUSTED).await;
+    // No webhook holds the claim up here.
+    delete(&claims(&client, &names[0]), "used").await;
+    may_have(&client, &names[0], &pool, Some(1)).await;
+    eventually("it says what is left", || async {
+        let claim = claims(&client, &names[1]).get("waits").await.unwrap();
+        let said = format!("{:?}", claim.status);
+        said.contains("requested: secrets=3, available: secrets=2")
+            .then_some(())
+            .ok_or(said)
+    })
+    .await;
+    delete(
+        &Api::<Secret>::namespaced(client.clone(), &names[0]),
+        &secret.name_any(),
+    )
+    .await;
+    says(&client, &names[1], "waits", &UNUSED).await;
+    may_have(&client, &names[0], &pool, None).await;
+    may_have(&client, &names[1], &pool, Some(3)).await;
+}
+
+#[tokio::test]
+async fn what_a_namespace_uses_is_counted_until_it_is_gone() {
+    let (client, pool, names) = stage(3, 2, json!({})).await;
+    create_claim(&client, &names[0], "used", &pool, secrets(3)).await;
+    may_have(&client, &names[0], &pool, Some(3)).await;
+    let secret = use_one(&client, &names[0]).await;
+    let all = Api::<Secret>::namespaced(client.clone(), &names[0]);
+    let finalizers = |finalizers: Value| json!({"metadata": {"finalizers": finalizers}});
+    merge(&all, &secret.name_any(), finalizers(json!(["example.com/holds"]))).await;
+    create_claim(&client, &names[1], "waits", &pool, secrets(3)).await;
+    says(&client, &names[1], "waits", &EXHAUSTED).await;
+    delete(&Api::<Namespace>::all(client.clone()), &names[0]).await;
+    eventually("its claim is gone, and the pool is not there any more", || async {
+        let claim = claims(&client, &names[0]).get_opt("used").await.unwrap();
+        let status = pools(&client).get(&pool).await.unwrap().status.unwrap();
+        let left = claim.is_none() && status.namespaces == names[1..];
+        (left && status.claims.contains_key(&names[0]) && status.claim_count == 0)
+            .then_some(())
+            .ok_or(format!("{claim:?} {status:?}"))
+    })
+    .await;
+    says(&client, &names[1], "waits", &EXHAUSTED).await;
+    merge(&all, &secret.name_any(), finalizers(Value::Null)).await;
+    says(&client, &names[1], "waits", &UNUSED).await;
+    may_have(&client, &names[1], &pool, Some(3)).await;
 }
 
 #[tokio::test]

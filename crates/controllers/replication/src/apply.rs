@@ -14,6 +14,7 @@ use tenancy::replication::status;
 
 use crate::error::words;
 use crate::kinds::{Kinds, Served};
+use crate::siblings::Siblings;
 use crate::task::{Surroundings, Task};
 
 /// Why an object could not be written or given up.
@@ -59,6 +60,7 @@ pub(crate) struct Writer<'a> {
     pub(crate) task: &'a Task,
     pub(crate) kinds: &'a Kinds,
     pub(crate) surroundings: &'a Surroundings,
+    pub(crate) siblings: &'a Siblings,
     pub(crate) operator: &'a Client,
     pub(crate) acting: &'a Client,
 }
@@ -89,13 +91,15 @@ impl Writer<'_> {
         let (api, manager) = (self.api(key, &served), self.manager(key));
         let live = api.get_opt(&key.name).await.map_err(|error| Fault::of(key, &error))?;
         let live = live.as_ref().map(to_value);
+        let is_shared = live.as_ref().is_some_and(|live| self.is_shared(key, live));
         if let Some(live) = &live {
             if live["metadata"]["deletionTimestamp"].is_string() {
                 return Err(Fault::passing(format!(
                     "{key} is being deleted; it is made again when it is gone"
                 )));
             }
-            if !self.is_ours(key, live, &manager) && !self.task.replication.settings.adopt {
+            let may_change = self.is_ours(key, live, &manager) || is_shared || self.task.replication.settings.adopt;
+            if !may_change {
                 return Err(Fault::lasting(format!(
                     "object {key} exists and cannot be adopted; set spec.settings.adopt to let this replication change it"
                 )));
@@ -123,6 +127,8 @@ impl Writer<'_> {
         // An object that is there without marks, and nobody but us ever wrote, is one that we made and could not record.
         let was_ours = live.as_ref().is_none_or(|live| self.is_ours(key, live, &manager));
         known.created |= was_ours && (is_new || live.is_none()) && (has_created_label(&answer) || is_alone);
+        // Made with others: it goes with the last of them.
+        known.created |= is_shared && has_created_label(&answer);
         self.mark(key, &api, &answer, known.created).await
     }
 
@@ -153,8 +159,14 @@ impl Writer<'_> {
         self.patch_metadata(key, api, live, metadata).await
     }
 
-    /// Takes the marks off.
-    async fn unmark(&self, key: &ItemKey, api: &Api<DynamicObject>, live: &Value) -> Result<(), Fault> {
+    /// Takes the marks off: all of them, or only those that say that this replication is one of several.
+    async fn unmark(
+        &self,
+        key: &ItemKey,
+        api: &Api<DynamicObject>,
+        live: &Value,
+        is_wanted: bool,
+    ) -> Result<(), Fault> {
         let marks = [
             names::MANAGED_BY_LABEL,
             names::CREATED_BY_LABEL,
@@ -162,6 +174,7 @@ impl Writer<'_> {
         ];
         let labels: Map<_, _> = marks
             .into_iter()
+            .filter(|_| !is_wanted)
             .filter(|label| live["metadata"]["labels"][label].is_string())
             .map(|label| (label.to_owned(), Value::Null))
             .collect();
@@ -244,18 +257,19 @@ impl Writer<'_> {
             .any(|(name, is_apply)| *is_apply && *name != manager && is_of_a_replication(name));
         let is_wanted = is_shared || others;
         if !self.task.replication.pruning_on_delete {
-            return if is_wanted {
+            return if is_shared {
                 Ok(())
             } else {
-                self.unmark(key, &api, &live).await
+                self.unmark(key, &api, &live, is_wanted).await
             };
         }
         if known.created && has_created_label(&live) && !is_wanted {
-            let uid = live["metadata"]["uid"].as_str().map(str::to_owned);
+            let text = |field: &str| live["metadata"][field].as_str().map(str::to_owned);
             let params = DeleteParams {
+                // As it was looked at: another replication may just have begun to write it.
                 preconditions: Some(Preconditions {
-                    uid,
-                    resource_version: None,
+                    uid: text("uid"),
+                    resource_version: text("resourceVersion"),
                 }),
                 propagation_policy: Some(PropagationPolicy::Background),
                 ..DeleteParams::default()
@@ -263,6 +277,9 @@ impl Writer<'_> {
             return match api.delete(&key.name, &params).await {
                 Ok(_) => Ok(()),
                 Err(error) if is_not_found(&error) => Ok(()),
+                Err(error) if is_conflict(&error) => {
+                    Err(Fault::passing(format!("{key} was changed while it was to be deleted")))
+                }
                 Err(error) => Err(Fault::of(key, &error)),
             };
         }
@@ -271,10 +288,10 @@ impl Writer<'_> {
         } else {
             live
         };
-        if is_wanted {
+        if is_shared {
             return Ok(());
         }
-        self.unmark(key, &api, &live).await
+        self.unmark(key, &api, &live, is_wanted).await
     }
 
     async fn kind_is_gone(&self, key: &ItemKey) -> Result<(), Fault> {
@@ -322,6 +339,11 @@ impl Writer<'_> {
                 .is_some_and(|uid| reference["uid"] == uid)
         });
         is_writer || is_owner || self.is_made(key, live)
+    }
+
+    /// Whether another replication made the object that may share it, by its status and the mark on the object.
+    fn is_shared(&self, key: &ItemKey, live: &Value) -> bool {
+        has_created_label(live) && self.siblings.made(self.task, key, self.surroundings)
     }
 
     /// Whether this replication made the object, by its own status and the mark on the object.

@@ -5,7 +5,7 @@
 //! and lists it in the replication's status. What is wanted no more is deleted if the replication made it, and released if not.
 //!
 //! Everything that a tenant can have a say in is read and written as a ServiceAccount ([`impersonation`]): what it may not do, the
-//! replication may not. The operator's own rights are used for the replication objects themselves, for discovery, and for
+//! replication may not. It goes to the API server that the configuration names ([`endpoint`]). The operator's own rights are used for the replication objects themselves, for discovery, and for
 //! GlobalTenantResources that name no ServiceAccount where the configuration names none either.
 //!
 //! An object that is as it should be is read once per resync and not written. Between two resyncs only what is wanted differently
@@ -13,12 +13,14 @@
 
 mod apply;
 mod desired;
+mod endpoint;
 mod error;
 mod impersonation;
 mod kinds;
 mod metrics;
 mod pauses;
 mod reads;
+mod siblings;
 mod slots;
 mod task;
 mod watches;
@@ -39,7 +41,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::core::ApiResource;
-use kube::{Client, ResourceExt};
+use kube::{Client, Config, ResourceExt};
 use runtime::report::{is_conflict, is_not_found};
 use runtime::{Action, Controller, Queue, Shared, Shutdown};
 use serde_json::{Value, json};
@@ -50,8 +52,10 @@ use tenancy::replication::{resync, status};
 
 use apply::{Fault, Writer};
 use desired::Maker;
+use endpoint::Endpoints;
 use kinds::Kinds;
 use pauses::Pauses;
+use siblings::Siblings;
 use slots::{Party, Slots};
 use task::{Known, Surroundings, Target, Task};
 
@@ -72,6 +76,10 @@ const REFUSALS: u32 = 3;
 #[derive(Clone)]
 pub struct Context {
     pub client: Client,
+    /// How that client reaches the API server and who it is there, for endpoints that the CapsuleConfiguration names.
+    pub config: Config,
+    /// The operator's namespace.
+    pub namespace: String,
     /// Name of the CapsuleConfiguration that is read.
     pub configuration_name: String,
     pub tenants: Shared<Tenant>,
@@ -109,6 +117,8 @@ pub async fn run(context: Context) -> Result<(), Error> {
             tenants: context.tenants.clone(),
             namespaces: context.namespaces.clone(),
         },
+        endpoints: Endpoints::new(&context.client, &context.config, &context.namespace),
+        siblings: Siblings::of(&context.tenant_resources, &context.global_tenant_resources),
         context,
         kinds: Kinds::default(),
         checked: Mutex::default(),
@@ -129,7 +139,9 @@ type Checked = HashMap<ItemKey, (u64, Instant)>;
 
 struct Replications {
     context: Context,
+    endpoints: Endpoints,
     surroundings: Surroundings,
+    siblings: Siblings,
     kinds: Kinds,
     checked: Mutex<HashMap<ReplicationName, Checked>>,
     pauses: Pauses,
@@ -315,19 +327,22 @@ impl Replications {
                 Some(true) => {}
             }
         }
-        let configuration = self.context.configurations.get(None, &self.context.configuration_name);
-        let impersonation = configuration.as_ref().and_then(|it| it.spec.impersonation.as_ref());
-        if impersonation.is_some_and(|it| !it.endpoint.is_empty()) {
-            return Err(
-                "spec.impersonation.endpoint of the CapsuleConfiguration is not acted upon; remove it".to_owned(),
-            );
-        }
         self.surroundings.target(task)
     }
 
     async fn carry_out(&self, task: &Task, target: &Target) -> Result<Outcome, Error> {
         let mut outcome = Outcome::default();
-        let acting = match impersonation::acting_as(&self.context.client, &task.identity) {
+        let configuration = self.context.configurations.get(None, &self.context.configuration_name);
+        let there = match self.endpoints.client(configuration.as_deref()).await {
+            Ok(there) => there,
+            Err(problem) => {
+                outcome.items.clone_from(&task.known.items);
+                outcome.problems.push(problem);
+                outcome.is_transient = true;
+                return Ok(outcome);
+            }
+        };
+        let acting = match impersonation::acting_as(&there, &task.identity) {
             Ok(acting) => acting,
             // Nobody has such a name, so nothing was ever written.
             Err(_) if task.is_deleted() => return Ok(outcome),
@@ -369,6 +384,7 @@ impl Replications {
             task,
             kinds: &self.kinds,
             surroundings: &self.surroundings,
+            siblings: &self.siblings,
             operator: &self.context.client,
             acting: &acting,
         };
@@ -528,8 +544,11 @@ impl Replications {
         }
         let mut status = json!({
             "size": known.size, "processedItems": known.items, "conditions": known.conditions,
-            "observedGeneration": known.generation,
         });
+        // One that is cordoned from the beginning has none, and the schema takes no null.
+        if let Some(generation) = known.generation {
+            status["observedGeneration"] = json!(generation);
+        }
         if let Some(account) = &known.account {
             status["serviceAccount"] = json!(account);
         }

@@ -39,8 +39,8 @@ async fn bed() -> Client {
                     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
                         .await
                         .unwrap();
-                    let client = runtime::client::build(config, "replication-tests").unwrap();
-                    replication_controller::run(context(client)).await.unwrap();
+                    let client = runtime::client::build(config.clone(), "replication-tests").unwrap();
+                    replication_controller::run(context(client, config)).await.unwrap();
                 });
             });
         })
@@ -48,22 +48,24 @@ async fn bed() -> Client {
     client
 }
 
-fn context(client: Client) -> replication_controller::Context {
-    let (registry, shutdown, config) = (Registry::new(), Shutdown::new(), watcher::Config::default);
+fn context(client: Client, config: Config) -> replication_controller::Context {
+    let (registry, shutdown, all) = (Registry::new(), Shutdown::new(), watcher::Config::default);
     replication_controller::Context {
+        config,
+        namespace: "default".to_owned(),
         configuration_name: "default".to_owned(),
-        tenants: Shared::start(Api::all(client.clone()), config(), |_| {}, &shutdown),
-        namespaces: Shared::start(Api::all(client.clone()), config(), |_| {}, &shutdown),
-        configurations: Shared::start(Api::all(client.clone()), config(), |_| {}, &shutdown),
+        tenants: Shared::start(Api::all(client.clone()), all(), |_| {}, &shutdown),
+        namespaces: Shared::start(Api::all(client.clone()), all(), |_| {}, &shutdown),
+        configurations: Shared::start(Api::all(client.clone()), all(), |_| {}, &shutdown),
         tenant_resources: Shared::start(
             Api::all(client.clone()),
-            config(),
+            all(),
             replication_controller::trim_tenant_resource,
             &shutdown,
         ),
         global_tenant_resources: Shared::start(
             Api::all(client.clone()),
-            config(),
+            all(),
             replication_controller::trim_global_tenant_resource,
             &shutdown,
         ),
@@ -678,6 +680,106 @@ async fn a_global_replication_fills_namespaces_tenants_or_the_cluster_once() {
         found.is_none().then_some(()).ok_or(format!("{found:?}"))
     })
     .await;
+}
+
+/// A part of an object that several make.
+fn part(name: &str, key: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {key: "yes"}})
+}
+
+#[tokio::test]
+async fn what_several_replications_of_a_tenant_make_goes_with_the_last_of_them() {
+    let stage = Stage::new(&["a", "b"]).await;
+    let spec = |key: &str| {
+        json!({"resources": [{
+        "namespaceSelector": {"matchLabels": {"env": "b"}}, "rawItems": [part("together", key)]}]})
+    };
+    let has = async |keys: &[&str]| {
+        eventually(&format!("it has {keys:?}"), || async {
+            let map = stage.present("b", "together").await;
+            let data = map.data.clone().unwrap_or_default();
+            let is_so = data.keys().map(String::as_str).eq(keys.iter().copied());
+            is_so.then_some(map.uid()).ok_or(format!("{map:?}"))
+        })
+        .await
+    };
+    stage.replicate("one", spec("one")).await;
+    stage.judged("one", "True", "").await;
+    let uid = has(&["one"]).await;
+    stage.replicate("two", spec("two")).await;
+    stage.judged("two", "True", "").await;
+    assert_eq!(has(&["one", "two"]).await, uid);
+    // Another account is another author, though of the same tenant.
+    let binding = json!({"metadata": {"name": "another"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"},
+        "subjects": [{"kind": "ServiceAccount", "name": "another", "namespace": stage.name("a")}]});
+    Api::<RoleBinding>::namespaced(stage.client.clone(), &stage.name("b"))
+        .create(&PostParams::default(), &serde_json::from_value(binding).unwrap())
+        .await
+        .unwrap();
+    let mut other = spec("three");
+    other["serviceAccount"] = json!({"name": "another"});
+    stage.replicate("three", other).await;
+    stage.judged("three", "False", "exists and cannot be adopted").await;
+
+    stage
+        .replications()
+        .delete("one", &DeleteParams::default())
+        .await
+        .unwrap();
+    assert_eq!(has(&["two"]).await, uid);
+    let labels = stage.present("b", "together").await.metadata.labels.unwrap();
+    assert_eq!(labels["projectcapsule.dev/created-by"], "replications");
+    stage
+        .replications()
+        .delete("two", &DeleteParams::default())
+        .await
+        .unwrap();
+    stage.absent("b", "together").await;
+}
+
+#[tokio::test]
+async fn global_replications_make_objects_together_and_each_is_an_owner() {
+    let stage = Stage::new(&["a"]).await;
+    let (client, tenant) = (stage.client.clone(), stage.tenant.name_any());
+    let label = json!({"metadata": {"labels": {"pick": tenant}}});
+    Api::<Tenant>::all(client.clone())
+        .patch(&tenant, &PatchParams::default(), &Patch::Merge(label))
+        .await
+        .unwrap();
+    let selector = json!({"matchLabels": {"pick": tenant}});
+    let names = [unique("global"), unique("global")];
+    for (name, key) in names.iter().zip(["one", "two"]) {
+        let spec = json!({"resyncPeriod": "5s", "tenantSelector": selector, "resources": [{"rawItems": [part("together", key)]}]});
+        global(&client, name, spec).await;
+        eventually("its part is there", || async {
+            let map = stage.present("a", "together").await;
+            let is_there = map.data.as_ref().is_some_and(|data| data.contains_key(key));
+            is_there.then_some(()).ok_or(format!("{map:?}"))
+        })
+        .await;
+    }
+    let owners = |map: &ConfigMap| -> Vec<String> {
+        let owners = map.owner_references().iter();
+        owners.map(|owner| owner.name.clone()).collect()
+    };
+    eventually("both own it", || async {
+        let map = stage.present("a", "together").await;
+        (owners(&map) == names).then_some(()).ok_or(format!("{map:?}"))
+    })
+    .await;
+    let replications: Api<GlobalTenantResource> = Api::all(client.clone());
+    replications.delete(&names[0], &DeleteParams::default()).await.unwrap();
+    eventually("the other one has it alone", || async {
+        let map = stage.present("a", "together").await;
+        let keys: Vec<_> = map.data.iter().flat_map(|data| data.keys()).collect();
+        (owners(&map) == names[1..] && keys == ["two"])
+            .then_some(())
+            .ok_or(format!("{map:?}"))
+    })
+    .await;
+    replications.delete(&names[1], &DeleteParams::default()).await.unwrap();
+    stage.absent("a", "together").await;
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use api::capsule::v1beta2::RuleStatus;
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::RoleBinding;
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 use runtime::report::{is_conflict, is_not_found};
 use serde::Serialize;
@@ -97,6 +97,11 @@ impl Writer {
         &self.client
     }
 
+    /// Whether much is being written: what can wait should.
+    pub fn is_busy(&self) -> bool {
+        self.slots.available_permits() < IN_FLIGHT * 3 / 4
+    }
+
     /// Waits for a turn; the turn ends when the value is dropped.
     async fn turn(&self, verb: &'static str, kind: &'static str) -> Option<tokio::sync::SemaphorePermit<'_>> {
         // The semaphore is never closed; if it were, writing without a limit would still be right.
@@ -115,7 +120,7 @@ impl Writer {
         }
     }
 
-    /// Makes one object say what it should: one apply, and further requests only if somebody else's fields are in the way.
+    /// Makes one object say what it should: one create or apply, and further requests only if somebody else's fields are in the way.
     async fn keep_typed<K: Kept>(&self, namespace: &str, wanted: &K) -> Result<(), Error> {
         let name = wanted.name_any();
         let failed = |source| Error::Apply {
@@ -126,14 +131,22 @@ impl Writer {
         };
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
         let digest = self.owned.digest(wanted);
-        let mut answer = match self.apply(&api, wanted).await {
-            // 422: what stands there under our name has another controller, or binds another role, which cannot be
-            // changed. The name is ours, so the former is taken over; the latter a person must decide.
-            Err(kube::Error::Api(status)) if status.code == 422 => {
-                self.take_over(&api, namespace, wanted, kube::Error::Api(status))
-                    .await?
-            }
-            other => other.map_err(failed)?,
+        let created = if self.owned.holds(namespace, K::KIND, &name) {
+            None
+        } else {
+            self.create(&api, wanted).await.map_err(failed)?
+        };
+        let mut answer = match created {
+            Some(created) => created,
+            None => match self.apply(&api, wanted).await {
+                // 422: what stands there under our name has another controller, or binds another role, which cannot be
+                // changed. The name is ours, so the former is taken over; the latter a person must decide.
+                Err(kube::Error::Api(status)) if status.code == 422 => {
+                    self.take_over(&api, namespace, wanted, kube::Error::Api(status))
+                        .await?
+                }
+                other => other.map_err(failed)?,
+            },
         };
         let leftovers = leftovers(wanted, &answer);
         if !leftovers.is_empty() {
@@ -146,6 +159,24 @@ impl Writer {
         }
         self.owned.written(&answer, digest);
         Ok(())
+    }
+
+    /// Creates what does not seem to be there, which costs the API server less than an apply: no YAML, nothing to merge.
+    /// `None` if something of this name is there after all.
+    ///
+    /// The fields are ours in an entry of the operation `Update` then. A later apply shares them, and what it lets go of is
+    /// moved and removed as a predecessor's is ([`takeover`]).
+    async fn create<K: Kept>(&self, api: &Api<K>, wanted: &K) -> kube::Result<Option<K>> {
+        let _turn = self.turn("create", K::KIND.name()).await;
+        let params = PostParams {
+            field_manager: Some(names::FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        match api.create(&params, wanted).await {
+            Ok(created) => Ok(Some(created)),
+            Err(error) if is_conflict(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Applies, and once more if a predecessor owns fields beside us.

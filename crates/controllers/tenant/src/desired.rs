@@ -47,6 +47,8 @@ pub struct Existing {
     pub storage: Arc<[Class]>,
     pub priority: Arc<[Class]>,
     pub runtime: Arc<[Class]>,
+    pub gateway: Arc<[Class]>,
+    pub device: Arc<[Class]>,
 }
 
 pub type Class = (String, BTreeMap<String, String>);
@@ -245,6 +247,19 @@ fn balanced(tenant: &Tenant, observed: &Observed) -> Result<BTreeMap<String, Vec
         .collect())
 }
 
+/// The quota of this name that a namespace should have, as the API server would write it.
+pub(crate) fn resource_quota(
+    tenant: &Tenant,
+    observed: &Observed,
+    namespace: &str,
+    name: &str,
+) -> Option<ResourceQuota> {
+    let quotas = balanced(tenant, observed).ok()?.remove(namespace)?;
+    let mut quota = quotas.into_iter().find(|quota| quota.name_any() == name)?;
+    defaults::of_resource_quota(&mut quota);
+    Some(quota)
+}
+
 /// Everything that one namespace should hold, as the API server would write it.
 fn wanted(
     tenant: &Tenant,
@@ -423,16 +438,26 @@ fn waits_for(namespace: &Namespace) -> String {
 
 /// Classes that the tenant may use, of those that exist.
 fn available(tenant: &Tenant, existing: &Existing) -> AvailableClasses {
+    let gateways = tenant
+        .spec
+        .gateway_options
+        .as_ref()
+        .and_then(|options| options.allowed_classes.as_ref());
     AvailableClasses {
         storage: usable(tenant.spec.storage_classes.as_ref(), &existing.storage),
         priority: usable(tenant.spec.priority_classes.as_ref(), &existing.priority),
         runtime: usable(tenant.spec.runtime_classes.as_ref(), &existing.runtime),
-        ..AvailableClasses::default()
+        gateway: usable(gateways, &existing.gateway),
+        device: classes::available_devices(tenant.spec.device_classes.as_ref(), named(&existing.device)),
     }
 }
 
 fn usable(list: Option<&DefaultAllowedList>, existing: &[Class]) -> Vec<String> {
-    classes::available(list, existing.iter().map(|(name, labels)| (name.as_str(), labels)))
+    classes::available(list, named(existing))
+}
+
+fn named(existing: &[Class]) -> impl Iterator<Item = (&str, &BTreeMap<String, String>)> {
+    existing.iter().map(|(name, labels)| (name.as_str(), labels))
 }
 
 #[cfg(test)]

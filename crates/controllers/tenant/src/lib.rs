@@ -3,7 +3,7 @@
 //! **Watches** Tenants, TenantOwners, Namespaces and the CapsuleConfiguration (shared with the webhooks), the role bindings, quotas, limit
 //! ranges and network policies that carry our label (as records, see [`owned`]), and classes. **Decides** per tenant,
 //! from memory alone, what each of its namespaces should hold ([`desired`]). **Writes** only differences: one
-//! server-side apply per object, one merge patch per namespace, one status per tenant.
+//! create or server-side apply per object, one merge patch per namespace, one status per tenant.
 //!
 //! A reconcile looks at one tenant with all its namespaces, because quotas are shared between them and because the status is
 //! the tenant's. Everything that happens to a tenant within a few milliseconds is one reconcile. When nothing differs,
@@ -16,6 +16,7 @@
 //! says what it waits for.
 
 pub mod apply;
+mod budgets;
 pub mod classes;
 mod configuration;
 pub mod desired;
@@ -39,7 +40,7 @@ use std::time::Duration;
 
 use api::capsule::names;
 use api::capsule::v1beta2::{
-    CapsuleConfiguration, CapsuleConfigurationSpec, RuleStatus, Tenant, TenantOwner, TenantStatus,
+    CapsuleConfiguration, CapsuleConfigurationSpec, QuantityLedger, RuleStatus, Tenant, TenantOwner, TenantStatus,
 };
 use futures::FutureExt;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -57,6 +58,7 @@ use runtime::{Action, Controller, Queue, Report, Shared, Shutdown};
 use serde_json::json;
 
 use apply::Writer;
+use budgets::Budgets;
 use classes::Classes;
 use configuration::Configuration;
 use desired::{Observed, Plan, SpacePlan};
@@ -87,6 +89,8 @@ const DELETION_RECHECK: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct Context {
     pub client: Client,
+    /// The operator's own namespace, where ledgers are.
+    pub namespace: String,
     /// Name of the CapsuleConfiguration that is read.
     pub configuration_name: String,
     /// How long it may be missing before it is made; [`CONFIGURATION_GRACE`], but in tests.
@@ -97,6 +101,7 @@ pub struct Context {
     pub tenant_owners: Shared<TenantOwner>,
     pub namespaces: Shared<Namespace>,
     pub configurations: Shared<CapsuleConfiguration>,
+    pub quantity_ledgers: Shared<QuantityLedger>,
     pub classes: Classes,
     pub registry: runtime::metrics::Registry,
     /// Of all controllers of the process.
@@ -166,6 +171,8 @@ pub async fn run(context: Context) -> Result<(), Error> {
         });
     }
     owners::wake_tenants(&context, &queue);
+    let budgets = Budgets::new(&context);
+    budgets.trigger(&queue);
     everybody_on(&context, &queue);
 
     let runner = Controller::new("tenants", &context.metrics).concurrency(CONCURRENCY);
@@ -187,6 +194,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
         accounts,
         promotable,
         writer,
+        budgets,
         written: Written::default(),
         pace: Pace::default(),
         settings: Mutex::default(),
@@ -218,6 +226,9 @@ async fn everything_is_listed(context: &Context, accounts: [&Shared<ServiceAccou
         if !accounts.ready().await {
             return Err(Error::WatchEnded("ServiceAccounts"));
         }
+    }
+    if !context.quantity_ledgers.ready().await {
+        return Err(Error::WatchEnded("QuantityLedgers"));
     }
     if !context.classes.ready().await {
         return Err(Error::WatchEnded("classes"));
@@ -295,6 +306,8 @@ struct Tenants {
     /// Those that rules may promote.
     promotable: Shared<ServiceAccount>,
     writer: Writer,
+    /// What the namespaces share.
+    budgets: Budgets,
     written: Written,
     pace: Pace,
     /// The configuration as decisions use it, with the version that it was made from.
@@ -305,17 +318,22 @@ impl Tenants {
     async fn reconcile(&self, name: &str) -> Result<Action, Error> {
         // A tenant that is gone takes what it controlled with it, by the API server's garbage collection.
         let Some(tenant) = self.context.tenants.get(None, name) else {
+            self.budgets.forget(name);
             return Ok(Action::AwaitChange);
         };
         if !self.written.is_current(&*tenant) {
             return Ok(Action::RequeueAfter(CATCH_UP));
         }
         let observed = self.observe(&tenant);
-        let plan = desired::plan(&tenant, &observed, &self.owned);
+        let mut plan = desired::plan(&tenant, &observed, &self.owned);
+        let budgets = self.budgets.look(&tenant, &observed);
+        Budgets::hold(&budgets, &tenant, &observed, &mut plan);
         if let Some(first) = status::first(&tenant, &plan, Timestamp::now()) {
             self.publish(&tenant, &first).await?;
         }
         let (outcome, failed) = self.carry_out(&tenant, &plan).await;
+        // After the limits: what is free by the ledger is free in its namespace.
+        let counted = self.budgets.keep(&tenant, &budgets).await;
         // The API server removes a tenant together with its last finalizer, and its status with it.
         let ends = tenant.metadata.deletion_timestamp.is_some() && plan.spaces.is_empty();
         let status = status::of(&tenant, &plan, &outcome, Timestamp::now());
@@ -326,7 +344,8 @@ impl Tenants {
         };
         if !ends && tenant.status.as_ref() != Some(&status) {
             let uid = tenant.uid().unwrap_or_default();
-            if let Some(wait) = self.pace.wait(&uid, tenant.status.as_ref(), &status) {
+            let (before, busy) = (tenant.status.as_ref(), self.writer.is_busy());
+            if let Some(wait) = self.pace.wait(&uid, before, &status, busy) {
                 action = action.or(Action::RequeueAfter(wait));
             } else {
                 self.tell(&tenant, &status).await;
@@ -336,6 +355,7 @@ impl Tenants {
         if let Some(failed) = failed {
             return Err(failed);
         }
+        let action = action.or(counted?);
         Ok(if observed.behind.is_empty() {
             action
         } else {

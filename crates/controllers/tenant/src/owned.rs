@@ -312,6 +312,11 @@ impl Owned {
         }
     }
 
+    /// Whether an object of this name is known to be there.
+    pub fn holds(&self, namespace: &str, kind: Kind, name: &str) -> bool {
+        self.lock().find(namespace, kind, name).is_some()
+    }
+
     /// Everything recorded in a namespace.
     pub fn in_namespace(&self, namespace: &str) -> Vec<Record> {
         self.lock().namespaces.get(namespace).cloned().unwrap_or_default()

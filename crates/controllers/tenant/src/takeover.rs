@@ -1,4 +1,4 @@
-//! Fields of objects that were kept by another operator before us, or by an earlier version of ours.
+//! Fields of objects that were kept by another operator before us, by an earlier version of ours, or that we created.
 //!
 //! Who writes an object by plain updates owns its fields in entries of the operation `Update`. Beside such an entry our own applies
 //! remove nothing: a field that we let go of stays, because it is still the other's. So what is in entries of a predecessor is

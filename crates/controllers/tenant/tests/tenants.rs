@@ -241,6 +241,38 @@ async fn a_raised_quota_and_a_new_owner_reach_every_namespace_and_a_removed_one_
 }
 
 #[tokio::test]
+async fn what_a_tenant_asks_for_no_more_leaves_the_objects_that_were_made_for_it() {
+    let client = bed().await;
+    let name = unique("less");
+    let spec = |owner: Value, hard: Value| json!({"owners": [owner], "resourceQuotas": {"items": [{"hard": hard}]}});
+    let much = spec(
+        json!({"kind": "User", "name": "alice", "clusterRoles": ["admin"], "labels": {"team": "a"}, "annotations": {"note": "b"}}),
+        json!({"pods": "20", "services": "5"}),
+    );
+    let made = create_tenant(&client, &name, much).await;
+    let namespace = format!("{name}-a");
+    create_namespace(&client, &namespace, &made).await;
+    ready(&client, &name, 1).await;
+    let binding = async || {
+        let bindings = api::<RoleBinding>(&client, &namespace);
+        let list = bindings.list(&kube::api::ListParams::default()).await.unwrap();
+        let [binding] = &list.items[..] else { panic!("{list:?}") };
+        let (label, note) = (binding.labels().get("team"), binding.annotations().get("note"));
+        (label.cloned(), note.cloned())
+    };
+    assert_eq!(binding().await, (Some("a".to_owned()), Some("b".to_owned())));
+    let less = spec(
+        json!({"kind": "User", "name": "alice", "clusterRoles": ["admin"]}),
+        json!({"configmaps": "9"}),
+    );
+    patch_tenant(&client, &name, json!({"spec": less})).await;
+    ready(&client, &name, 1).await;
+    assert_eq!(binding().await, (None, None));
+    let quota = format!("capsule-{name}-0");
+    assert_eq!(hard(&client, &namespace, &quota).await, json!({"configmaps": "9"}));
+}
+
+#[tokio::test]
 async fn what_one_namespace_uses_is_taken_from_the_others() {
     let client = bed().await;
     let name = unique("share");

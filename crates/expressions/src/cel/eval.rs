@@ -58,6 +58,11 @@ pub(super) struct Meter {
 }
 
 impl Meter {
+    /// Cost, or the work in its units where that is more.
+    pub(super) fn effort(&self) -> u64 {
+        self.cost.max(self.work / (MAX_WORK / MAX_COST))
+    }
+
     fn charge(&mut self, cost: u64) -> Result<()> {
         self.cost = self.cost.saturating_add(cost);
         if self.cost > MAX_COST {
@@ -77,8 +82,8 @@ impl Meter {
     }
 }
 
-/// Evaluates over an object: the value, and what it cost.
-pub(super) fn run<'a>(expr: &Expr, object: &'a Json) -> (Result<Value<'a>>, u64) {
+/// Evaluates over an object: the value, and what it took.
+pub(super) fn run<'a>(expr: &Expr, object: &'a Json) -> (Result<Value<'a>>, Meter) {
     let mut evaluation = Evaluation {
         object: Value::of(object),
         bindings: Vec::new(),
@@ -86,7 +91,7 @@ pub(super) fn run<'a>(expr: &Expr, object: &'a Json) -> (Result<Value<'a>>, u64)
         patterns: HashMap::new(),
     };
     let value = evaluation.eval(expr);
-    (value, evaluation.meter.cost)
+    (value, evaluation.meter)
 }
 
 pub(super) struct Evaluation<'e, 'a> {

@@ -51,8 +51,11 @@ fn failed<'a>(error: EvaluationError, items: &[Item<'a>]) -> Failure<'a> {
     }
 }
 
-/// All blocks of results, one per action.
-pub(super) fn run<'a>(nodes: &[Node], object: &'a Value) -> Result<Vec<Vec<Item<'a>>>, EvaluationError> {
+/// Blocks of results, one per action.
+pub(super) type Blocks<'a> = Vec<Vec<Item<'a>>>;
+
+/// All blocks, and how many items were looked at.
+pub(super) fn run<'a>(nodes: &[Node], object: &'a Value) -> (Result<Blocks<'a>, EvaluationError>, usize) {
     let mut evaluation = Evaluation {
         begun: 0,
         inside: 0,
@@ -60,7 +63,8 @@ pub(super) fn run<'a>(nodes: &[Node], object: &'a Value) -> Result<Vec<Vec<Item<
         last_end: None,
         left: MAX_ITEMS,
     };
-    evaluation.blocks(nodes, 0, Item::Part(object))
+    let blocks = evaluation.blocks(nodes, 0, Item::Part(object));
+    (blocks, MAX_ITEMS - evaluation.left)
 }
 
 struct Evaluation {

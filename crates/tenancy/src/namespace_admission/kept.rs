@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::Namespace;
 
 use super::name_of;
 use crate::{
+    audit::Limit,
     caller::Caller,
     denial::Denial,
     index::KnownTenant,
@@ -71,10 +72,10 @@ fn check_key(
     tenant: &KnownTenant,
 ) -> Result<(), Denial> {
     let field = format!("metadata.{what}[{key}]");
-    let set_by = if what == "labels" {
-        "forbiddenLabels"
+    let (set_by, limit) = if what == "labels" {
+        ("forbiddenLabels", Limit::NamespaceLabels)
     } else {
-        "forbiddenAnnotations"
+        ("forbiddenAnnotations", Limit::NamespaceAnnotations)
     };
     match forbidden.hold(key) {
         Ok(false) => Ok(()),
@@ -85,7 +86,7 @@ fn check_key(
                 forbidden.describe(),
                 tenant.name
             );
-            Err(Denial::new(field, reason, message))
+            Err(Denial::new(field, reason, message).by(limit))
         }
         Err(error) => {
             let message = format!(
@@ -203,7 +204,9 @@ pub(super) fn check_required(tenant: &KnownTenant, object: &Namespace, old: Opti
         };
         let field = format!("metadata.{plural}[{key}]");
         let message = format!("{field}: {detail}");
-        return Err(Denial::new(field, "ForbiddenMetadata", message).with_code(code));
+        return Err(Denial::new(field, "ForbiddenMetadata", message)
+            .with_code(code)
+            .by(Limit::RequiredMetadata));
     }
     Ok(())
 }

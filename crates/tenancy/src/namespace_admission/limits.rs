@@ -1,7 +1,7 @@
 //! What a tenant's namespaces are held to: that it is not frozen, how many there are, and what they are called.
 
 use super::{NAME_FIELD, Request};
-use crate::{caller::Caller, denial::Denial, index::KnownTenant};
+use crate::{audit::Limit, caller::Caller, denial::Denial, index::KnownTenant};
 
 pub(super) fn check_cordon(caller: Caller, tenant: &KnownTenant) -> Result<(), Denial> {
     if caller != Caller::TenantUser || !tenant.is_cordoned() {
@@ -28,7 +28,7 @@ pub(super) fn check_quota(request: &Request<'_>, tenant: &KnownTenant, name: &st
          spec.namespaceOptions.quota of Tenant {} to {quota}; it has {others}",
         tenant.name
     );
-    Err(Denial::new("", "Overprovisioned", message))
+    Err(Denial::new("", "Overprovisioned", message).by(Limit::NamespaceQuota))
 }
 
 pub(super) fn check_protected(request: &Request<'_>, name: &str) -> Result<(), Denial> {

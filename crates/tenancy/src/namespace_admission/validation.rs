@@ -42,8 +42,10 @@ pub(super) fn validate_update(
             let message = "namespace tenant ownership can not change during termination";
             return Err(Denial::new(REFERENCES_FIELD, "ReasonNamespacePatch", message));
         }
-        // Ending is for controllers, also for those that run in the tenant; all else is for owners.
-        if caller != Caller::TenantUser {
+        // Ending is for controllers, also for those that run in the tenant. What lives on is judged as by any other way.
+        let is_left =
+            object.metadata.labels == old.metadata.labels && object.metadata.annotations == old.metadata.annotations;
+        if caller != Caller::TenantUser && (is_terminating(old) || is_left) {
             return Ok(());
         }
         // What is left in it while it ends is held by the labels that hooks are chosen by.

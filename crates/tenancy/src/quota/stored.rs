@@ -4,8 +4,8 @@
 //! what is used is the difference.
 
 use api::capsule::v1beta2::{
-    PendingDelete as StoredPendingDelete, QuantityLedgerStatus, Reservation as StoredReservation, ResourceQuotaLedger,
-    ResourceReservation,
+    LedgerObject, PendingDelete as StoredPendingDelete, QuantityLedgerStatus, Reservation as StoredReservation,
+    ResourceQuotaLedger, ResourceReservation,
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::{api::resource::Quantity as Wire, apis::meta::v1::Time};
@@ -14,6 +14,7 @@ use super::{
     amounts::{Amounts, InvalidAmount, amount},
     global::Account,
     ledger::{Ledger, PendingDelete, Reservation, TTL},
+    places::{self, Places},
 };
 use crate::quantity::Quantity;
 
@@ -72,6 +73,52 @@ pub fn custom_status(ledger: &Ledger, before: &QuantityLedgerStatus) -> Quantity
         allocated: was_counted.then(|| ledger.allocated().get(TOTAL).to_wire()),
         reservations: ledger.reservations.iter().map(stored).collect(),
         pending_deletes: stored_pending_deletes(ledger),
+        ..before.clone()
+    }
+}
+
+/// The places that a tenant's namespaces take. What is allocated and is no number of places was not counted yet.
+#[must_use]
+pub fn places(status: &QuantityLedgerStatus) -> Places {
+    let taken = status.allocated.as_ref().and_then(|taken| {
+        let whole = Quantity::parse(taken).ok()?.whole()?;
+        usize::try_from(whole).ok()
+    });
+    let read = |stored: &StoredReservation| places::Promise {
+        id: stored.id.clone(),
+        namespace: stored.object_ref.name.clone(),
+        uid: stored.object_ref.uid.clone(),
+        made_at: stored.created_at.0,
+        ends_at: stored.expires_at.as_ref().map_or(Timestamp::MAX, |end| end.0),
+    };
+    Places {
+        taken,
+        promises: status.reservations.iter().map(read).collect(),
+    }
+}
+
+/// The status of the ledger of a tenant's namespaces.
+#[must_use]
+pub fn places_status(places: &Places, before: &QuantityLedgerStatus) -> QuantityLedgerStatus {
+    let stored = |promise: &places::Promise| StoredReservation {
+        id: promise.id.clone(),
+        usage: Quantity::ONE.to_wire(),
+        delta: None,
+        object_ref: LedgerObject {
+            api_version: "v1".to_owned(),
+            kind: "Namespace".to_owned(),
+            name: promise.namespace.clone(),
+            uid: promise.uid.clone(),
+            ..LedgerObject::default()
+        },
+        created_at: Time(promise.made_at),
+        updated_at: Time(promise.made_at),
+        expires_at: Some(Time(promise.ends_at)),
+    };
+    QuantityLedgerStatus {
+        reserved: Some(Quantity::count(places.promises.len()).to_wire()),
+        allocated: places.taken.map(|taken| Quantity::count(taken).to_wire()),
+        reservations: places.promises.iter().map(stored).collect(),
         ..before.clone()
     }
 }
@@ -163,7 +210,6 @@ fn stored_pending_deletes(ledger: &Ledger) -> Vec<StoredPendingDelete> {
 
 #[cfg(test)]
 mod tests {
-    use api::capsule::v1beta2::LedgerObject;
     use serde_json::json;
 
     use super::*;
@@ -212,6 +258,24 @@ mod tests {
         };
         let status = global_status(&account, &status);
         assert_eq!(global_account(&status).unwrap(), account);
+    }
+
+    #[test]
+    fn places_are_read_as_they_were_written() {
+        let now = Timestamp::from_second(1_000).unwrap();
+        let places = Places {
+            taken: Some(12),
+            promises: vec![places::Promise {
+                id: "review".to_owned(),
+                namespace: "oil-web".to_owned(),
+                uid: "uid".to_owned(),
+                made_at: now,
+                ends_at: now + places::TTL,
+            }],
+        };
+        let status = places_status(&places, &QuantityLedgerStatus::default());
+        assert_eq!(super::places(&status), places);
+        assert_eq!(super::places(&QuantityLedgerStatus::default()), Places::default());
     }
 
     #[test]

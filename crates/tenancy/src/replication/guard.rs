@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{PoisonError, RwLock};
 
 use api::capsule::v1beta2::{ProcessedItem, ServiceAccountReference};
+use kube_core::{ApiResource, GroupVersionKind};
 
 use super::identity::ReplicationName;
 use crate::denial::Denial;
@@ -62,6 +63,28 @@ impl Made {
         self.known.write().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
+    /// Whether the user may change how many replicas an object has. Such a request names the resource, not the kind; one whose
+    /// plural is not that of Kubernetes' convention is not found.
+    ///
+    /// # Errors
+    /// As [`Self::decide`].
+    pub fn decide_scale(
+        &self,
+        user: &User<'_>,
+        group: &str,
+        resource: &str,
+        namespace: &str,
+        name: &str,
+        are_of_one_tenant: impl Fn(&str, &str) -> bool,
+    ) -> Result<(), Denial> {
+        let kinds = {
+            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+            known.kinds(group, resource, namespace, name)
+        };
+        let mut kinds = kinds.iter();
+        kinds.try_for_each(|kind| self.decide(user, group, kind, namespace, name, &are_of_one_tenant))
+    }
+
     /// Whether the user may change or delete the object. `are_of_one_tenant` says so of two namespaces: a tenant's replication
     /// makes nothing elsewhere, whatever its status says. What an administrator's replication makes, no tenant's does.
     ///
@@ -103,13 +126,24 @@ impl Made {
         };
         Err(Denial::new(
             "metadata",
-            "Replicated",
+            "TenantResourceWriteOp",
             format!("resource {name} is managed by {by}; change that instead, or delete it to let this object go"),
         ))
     }
 }
 
 impl Known {
+    /// The kinds of what was made under this name and is served as this resource, by the convention that plurals follow.
+    fn kinds(&self, group: &str, resource: &str, namespace: &str, name: &str) -> BTreeSet<String> {
+        let is_meant = |(its_group, kind, its_namespace, its_name): &&Object| {
+            let found = (its_group.as_str(), its_namespace.as_str(), its_name.as_str());
+            let gvk = || GroupVersionKind::gvk(group, "", kind);
+            found == (group, namespace, name) && ApiResource::from_gvk(&gvk()).plural == resource
+        };
+        let found = self.makers.keys().filter(is_meant);
+        found.map(|(_, kind, ..)| kind.clone()).collect()
+    }
+
     fn remove(&mut self, name: &ReplicationName) {
         for object in self.of.remove(name).into_iter().flat_map(|(_, made)| made) {
             if let Some(makers) = self.makers.get_mut(&object) {
@@ -170,6 +204,46 @@ mod tests {
         assert!(asked("kubernetes-admin", "other").is_ok());
         made.put(&name, Some(&account), &[]);
         assert!(asked("kubernetes-admin", "s").is_ok());
+    }
+
+    #[test]
+    fn how_many_replicas_it_has_is_for_the_replication_as_well() {
+        let made = Made::default();
+        let name = ReplicationName {
+            namespace: None,
+            name: "apps".to_owned(),
+        };
+        let item = |group: &str, kind: &str| {
+            serde_json::from_value(
+                json!({"group": group, "version": "v1", "kind": kind, "namespace": "oil-a", "name": "web",
+                "status": {"type": "Ready", "status": "True", "created": true}}),
+            )
+            .unwrap()
+        };
+        made.put(
+            &name,
+            None,
+            &[item("apps", "Deployment"), item("example.com", "DataProxy")],
+        );
+        let info = UserInfo::default();
+        let asked = |group: &str, resource: &str, namespace: &str, name: &str| {
+            let same = |one: &str, other: &str| one == other;
+            made.decide_scale(&User::of(&info), group, resource, namespace, name, same)
+                .is_ok()
+        };
+        assert!(!asked("apps", "deployments", "oil-a", "web"));
+        assert!(!asked("example.com", "dataproxies", "oil-a", "web"));
+        for (group, resource, namespace, name) in [
+            ("apps", "statefulsets", "oil-a", "web"),
+            ("example.com", "deployments", "oil-a", "web"),
+            ("apps", "deployments", "oil-b", "web"),
+            ("apps", "deployments", "oil-a", "other"),
+        ] {
+            assert!(
+                asked(group, resource, namespace, name),
+                "{group} {resource} {namespace} {name}"
+            );
+        }
     }
 
     #[test]

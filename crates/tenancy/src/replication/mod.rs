@@ -10,6 +10,7 @@
 //! namespaces of their tenant; and every production is bounded by [`limits`].
 
 pub mod documents;
+pub mod endpoint;
 pub mod fast;
 pub mod guard;
 pub mod identity;

@@ -1,8 +1,8 @@
 //! The rules asked about one request: what is changed, and whether it passes.
 //!
 //! Order of a validation: labels and annotations; of a pod resources, scheduler, quality of service class, images; of a
-//! Service its type, load balancers, external names, node ports; hostnames of Ingresses, routes and gateways. Requests for
-//! other subresources, and deletions, are not asked about.
+//! Service its type, load balancers, external names, node ports; hostnames of Ingresses, routes and gateways. By a subresource
+//! labels and annotations may change as well; all else that comes by one, and deletions, are not asked about.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +22,9 @@ use super::{
     placement, resources, services,
 };
 use crate::denial::Denial;
+
+/// The subresource of a pod that brings labels and annotations to those that it has.
+pub const BINDING: &str = "binding";
 
 /// Group, version and kind of an object. The core group is empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,8 +114,12 @@ impl Request<'_> {
         self.subresource.is_empty()
     }
 
+    /// What is created by a subresource is not the object.
     fn changes_metadata(&self) -> bool {
-        self.old.is_none_or(|old| !self.object.has_metadata_of(&old))
+        match self.old {
+            Some(old) => !self.object.has_metadata_of(&old),
+            None => self.is_main() || is_namespace(&self.kind),
+        }
     }
 
     fn changes_spec(&self) -> bool {
@@ -191,11 +198,14 @@ fn is_namespace(kind: &ObjectType<'_>) -> bool {
 }
 
 fn judge(findings: &mut Findings, rules: &Applicable<'_>, request: &Request<'_>) -> Result<(), Denial> {
-    if (request.is_main() || is_namespace(&request.kind)) && request.changes_metadata() {
+    if request.changes_metadata() {
         let none = BTreeMap::new();
         let metadata = metadata_of(&request.object, &none);
         if !is_kept_for_the_tenant(request, metadata.labels) {
-            metadata::validate(findings, rules, &request.kind, metadata)?;
+            if let Some(old) = request.old.filter(|_| !request.is_main()) {
+                metadata::check_settled(findings, rules, &request.kind, metadata, metadata_of(&old, &none))?;
+            }
+            metadata::validate(findings, rules, &request.kind, metadata, request.subresource != BINDING)?;
         }
     }
     if !request.changes_spec() {
@@ -335,6 +345,37 @@ mod tests {
             validate(&all(), &request)
         });
         assert_eq!(outcome.is_allowed(), passes);
+    }
+
+    #[rstest]
+    #[case::a_value_that_is_not_allowed(json!({"env": "test", "team": "oil"}), Some("metadata.labels[\"env\"]"))]
+    #[case::what_is_required_is_removed(json!({"team": "oil"}), Some("metadata.labels[\"env\"]"))]
+    #[case::what_is_kept_is_changed(json!({"env": "prod", "team": "gas"}), Some("metadata.labels[\"team\"]"))]
+    #[case::what_is_kept_is_removed(json!({"env": "prod"}), Some("metadata.labels[\"team\"]"))]
+    #[case::another_value_that_is_allowed(json!({"env": "stage", "team": "oil"}), None)]
+    #[case::nothing_but_the_status(json!({"env": "prod", "team": "oil"}), None)]
+    fn labels_that_change_by_a_subresource(#[case] labels: Value, #[case] expected: Option<&str>) {
+        let rules = rules(
+            json!([{"action": "allow", "metadata": [{"kinds": ["Deployment"], "apiGroups": ["apps"], "labels": {
+            "env": {"required": true, "values": [{"exact": ["prod", "stage"]}]}, "team": {"managed": "oil"}}}]}]),
+        );
+        let kind = ObjectType {
+            group: "apps",
+            version: "v1",
+            kind: "Deployment",
+        };
+        let before = json!({"metadata": {"labels": {"env": "prod", "team": "oil"}}});
+        let after = json!({"metadata": {"labels": labels}, "status": {"replicas": 1}});
+        let (old, new) = (metadata(&before), metadata(&after));
+        let outcome = as_alice(|requester| {
+            let request = Request {
+                subresource: "status",
+                old: Some(other(&old, &before)),
+                ..create(requester, kind, other(&new, &after))
+            };
+            validate(&rules, &request)
+        });
+        assert_eq!(refused(&outcome), expected);
     }
 
     #[rstest]

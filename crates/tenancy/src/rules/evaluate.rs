@@ -265,7 +265,7 @@ mod tests {
         assert!(
             outcome.audits[0]
                 .message
-                .ends_with("because the Tenant has cotenant.dev/rule-mode=audit")
+                .ends_with("because the Tenant has cotenant.dev/rule-mode=audit, or rules in cotenant.dev/audit")
         );
     }
 

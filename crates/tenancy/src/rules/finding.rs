@@ -5,7 +5,10 @@ use std::fmt::{self, Display};
 use api::capsule::v1beta2::Tenant;
 use kube_core::ResourceExt;
 
-use crate::denial::Denial;
+use crate::{
+    audit::{ANNOTATION, Audited, Limit},
+    denial::Denial,
+};
 
 /// On a Tenant: `audit` records what the tenant's rules would refuse instead of refusing it.
 pub const MODE_ANNOTATION: &str = "cotenant.dev/rule-mode";
@@ -26,10 +29,10 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// As the tenant's annotation [`MODE_ANNOTATION`] says. Anything but `audit` enforces.
+    /// As the tenant's annotations say: [`MODE_ANNOTATION`], where anything but `audit` enforces, or that of all limits.
     pub fn of(tenant: &Tenant) -> Self {
         let said = tenant.annotations().get(MODE_ANNOTATION);
-        if said.is_some_and(|mode| mode == "audit") {
+        if said.is_some_and(|mode| mode == "audit") || Audited::of(tenant).contains(Limit::Rules) {
             Self::Audit
         } else {
             Self::Enforce
@@ -151,7 +154,9 @@ impl Findings {
             Mode::Enforce => Err(Denial::new(subject.field.to_string(), reason, message)),
             Mode::Audit => {
                 self.audit(subject, || {
-                    format!("{message}; it passes because the Tenant has {MODE_ANNOTATION}=audit")
+                    format!(
+                        "{message}; it passes because the Tenant has {MODE_ANNOTATION}=audit, or rules in {ANNOTATION}"
+                    )
                 });
                 Ok(())
             }

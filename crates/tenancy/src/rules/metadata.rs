@@ -225,19 +225,23 @@ fn policies<'r>(rules: &Applicable<'r>, object: &ObjectType<'_>, family: Family)
         .collect()
 }
 
-/// Refuses labels and annotations that the rules do not allow, and the lack of those that they require.
+/// Refuses labels and annotations that the rules do not allow, and, where these are all that the object has, the lack of those
+/// that they require.
 pub(super) fn validate(
     findings: &mut Findings,
     rules: &Applicable<'_>,
     object: &ObjectType<'_>,
     metadata: Metadata<'_>,
+    are_all: bool,
 ) -> Result<(), Denial> {
     for (family, map) in [(LABELS, metadata.labels), (ANNOTATIONS, metadata.annotations)] {
         let policies = policies(rules, object, family);
         if policies.is_empty() {
             continue;
         }
-        check_required(findings, rules, &policies, family, map)?;
+        if are_all {
+            check_required(findings, rules, &policies, family, map)?;
+        }
         check_values(findings, rules, &policies, family, map)?;
     }
     Ok(())
@@ -312,7 +316,18 @@ pub(super) fn settle(rules: &Applicable<'_>, object: &ObjectType<'_>, metadata: 
 }
 
 fn settle_family(rules: &Applicable<'_>, object: &ObjectType<'_>, family: Family, map: &Map) -> Map {
-    let (mut wanted, mut managed) = (Map::new(), Map::new());
+    let wanted = wanted(rules, object, family, map).into_iter();
+    wanted.map(|(key, (value, _))| (key, value)).collect()
+}
+
+/// The values that are to be set, each with the rule that says so.
+fn wanted(
+    rules: &Applicable<'_>,
+    object: &ObjectType<'_>,
+    family: Family,
+    map: &Map,
+) -> BTreeMap<String, (String, usize)> {
+    let (mut wanted, mut managed) = (BTreeMap::new(), BTreeMap::new());
     for (held, policy) in policies(rules, object, family) {
         let KeySelector::Literal(key) = &policy.selector else {
             continue;
@@ -321,15 +336,44 @@ fn settle_family(rules: &Applicable<'_>, object: &ObjectType<'_>, family: Family
             continue;
         }
         if let Some(value) = policy.default.as_deref().filter(|_| !map.contains_key(&**key)) {
-            wanted.insert(key.as_ref().to_owned(), value.to_owned());
+            wanted.insert(key.as_ref().to_owned(), (value.to_owned(), held.block.index));
         }
         if let Some(value) = &policy.managed {
-            managed.insert(key.as_ref().to_owned(), value.as_ref().to_owned());
+            managed.insert(key.as_ref().to_owned(), (value.as_ref().to_owned(), held.block.index));
         }
     }
     wanted.extend(managed);
-    wanted.retain(|key, value| map.get(key) != Some(value));
+    wanted.retain(|key, (value, _)| map.get(key) != Some(value));
     wanted
+}
+
+/// Refuses a change of what the rules set, for requests that nothing is put back in.
+pub(super) fn check_settled(
+    findings: &mut Findings,
+    rules: &Applicable<'_>,
+    object: &ObjectType<'_>,
+    now: Metadata<'_>,
+    before: Metadata<'_>,
+) -> Result<(), Denial> {
+    for (family, now, before) in [
+        (LABELS, now.labels, before.labels),
+        (ANNOTATIONS, now.annotations, before.annotations),
+    ] {
+        for (key, (value, index)) in wanted(rules, object, family, now) {
+            if now.get(&key) == before.get(&key) {
+                continue;
+            }
+            let path = format_args!("metadata.{}[{key:?}]", family.field);
+            let subject = Subject::at(family.set, &value, &path);
+            let message = format!(
+                "{} {key:?} is kept at {value:?} at {path}: leave it as it is; {}",
+                family.set.name,
+                rules.set_by(&[index])
+            );
+            findings.refuse(&subject, message)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -114,6 +114,31 @@ fn rule_list() -> impl Strategy<Value = Value> {
     vec(enforcement(), 0..4).prop_map(Value::from)
 }
 
+/// One item more of each sort: of an expression, an address range, a type of Services, ports of nodes.
+type Allowance = (Value, String, &'static str, (u16, u16));
+
+fn allowance() -> impl Strategy<Value = Allowance> {
+    let kind = select(vec!["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"]);
+    (expression(), word(), kind, (1..40_000_u16, 1..40_000_u16))
+}
+
+/// A rule that allows these.
+fn allow(allowances: &[Allowance]) -> Value {
+    let expressions: Vec<_> = allowances.iter().map(|it| &it.0).collect();
+    let cidrs: Vec<_> = allowances.iter().map(|it| &it.1).collect();
+    let types: Vec<_> = allowances.iter().map(|it| it.2).collect();
+    let ports: Vec<_> = allowances
+        .iter()
+        .map(|(.., (from, to))| json!({"from": from, "to": to}))
+        .collect();
+    json!({"action": "allow",
+        "workloads": {"registries": expressions, "schedulers": expressions},
+        "services": {"types": types, "loadBalancers": {"cidrs": cidrs}, "externalNames": {"hostnames": expressions},
+            "nodePorts": {"ports": ports}},
+        "ingress": {"types": ["Ingress", "Gateway"], "hostnames": expressions},
+        "metadata": [{"kinds": ["*"], "apiGroups": ["*"], "labels": {"a": {"values": expressions}}}]})
+}
+
 fn resources() -> impl Strategy<Value = Value> {
     (option::of(amount()), option::of(amount())).prop_map(|(request, limit)| {
         let map = |amount: Option<String>| amount.map_or(json!({}), |amount| json!({"cpu": amount}));
@@ -252,6 +277,30 @@ proptest! {
         let mut allowed = allowed;
         allowed.push(more);
         prop_assert!(!fewer.is_allowed() || validate_pod(&with(&allowed), &pod).is_allowed());
+    }
+
+    /// The same for every sort of value, whatever the rules before say.
+    #[test]
+    fn a_larger_allowance_never_refuses_more(
+        list in rule_list(),
+        allowed in vec(allowance(), 1..3),
+        more in allowance(),
+        pod in a_pod(),
+        service in a_service(),
+        object in any_json(),
+    ) {
+        let with = |allowances: &[Allowance]| {
+            let mut list = list.as_array().unwrap().clone();
+            list.push(allow(allowances));
+            rules(Value::from(list))
+        };
+        let object = json!({"spec": object});
+        let fewer = outcomes(&with(&allowed), &pod, &service, &object);
+        let mut allowed = allowed;
+        allowed.push(more);
+        for (fewer, more) in fewer.iter().zip(outcomes(&with(&allowed), &pod, &service, &object)) {
+            prop_assert!(!fewer.is_allowed() || more.is_allowed(), "{:?}", more.refusal);
+        }
     }
 
     #[test]

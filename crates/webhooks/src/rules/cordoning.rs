@@ -6,7 +6,7 @@ use tenancy::subject::User;
 
 use crate::decide::{Question, Verdict};
 
-/// Refuses tenant users every change in a cordoned namespace, whatever the kind.
+/// Refuses tenant users every change in a cordoned namespace, whatever the kind, and to go into what runs there.
 pub fn decide(question: &Question<'_>) -> Verdict {
     let (request, view) = (question.request, question.view);
     let attempt = Attempt {

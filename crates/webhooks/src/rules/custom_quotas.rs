@@ -26,6 +26,12 @@ pub fn validate(input: &Input<'_, CustomQuota>) -> Decision<CustomQuota> {
     if is_settled(&quota.metadata, old.map(|old| old.spec == quota.spec)) {
         return Decision::Allow;
     }
+    if old.is_none() {
+        let namespace = input.request.namespace.as_deref().unwrap_or_default();
+        if let Err(denial) = custom::validate_number(input.view.custom_quotas(namespace)) {
+            return Decision::Deny(denial);
+        }
+    }
     let (spec, usage) = (
         &quota.spec,
         old.and_then(|old| old.status.as_ref()).map(|status| &status.usage),

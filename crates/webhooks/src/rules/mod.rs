@@ -35,7 +35,7 @@ use tenancy::pods::{DEFAULTS_LABEL, VALIDATION_LABEL};
 use tenancy::rules::reach::{OBJECT_DEFAULTS_LABEL, OBJECT_VALIDATION_LABEL};
 
 use crate::decide::typed;
-use crate::review::Operation::{self, Create, Delete, Update};
+use crate::review::Operation::{self, Connect, Create, Delete, Update};
 use crate::rule::{Component, Condition, Failure, Need, Phase, Requirement, Rule, Scope, SideEffects, Target};
 
 const CREATE: &[Operation] = &[Create];
@@ -98,13 +98,20 @@ const NOT_A_REPORT: Condition = Condition::Expression {
                  object.metadata.?annotations.orValue({}) != oldObject.metadata.?annotations.orValue({})",
 };
 
-/// Any kind in a namespace. Subresources of kinds other than Pods have nothing that rules are about.
+/// Any kind in a namespace.
 const OBJECTS: Target = Target {
     groups: &["*"],
     versions: &["*"],
     resources: &["*"],
     operations: CREATE_UPDATE,
     scope: Scope::Namespaced,
+};
+
+/// The way by which labels and annotations change besides: other subresources take none, or are something else's.
+const REPORTS: Target = Target {
+    resources: &["*/status"],
+    operations: &[Update],
+    ..OBJECTS
 };
 
 /// What the cluster itself puts into every namespace, and keeps writing there while things run. A tenant gains nothing by it.
@@ -134,6 +141,14 @@ pub(crate) const GLOBAL_QUOTAS: Rule = Rule {
     needs: &[Need::GlobalQuotas],
     decide: global_quotas::calculate,
     ..ROW
+};
+
+/// Registered by [`crate::counted`], for what tenants limit for all their namespaces.
+pub(crate) const TENANT_QUOTAS: Rule = Rule {
+    name: "calculation.tenant-quotas.validating.cotenant.dev",
+    path: "/tenant-quotas/calculations",
+    needs: &[Need::TenantQuotas],
+    ..GLOBAL_QUOTAS
 };
 
 /// What custom quotas count. Registered by [`crate::counted`], for what their sources name and while there are some.
@@ -258,9 +273,9 @@ pub static RULES: &[Rule] = &[
         targets: &[Target {
             groups: &["*"],
             versions: &["*"],
-            // Subresources too: `deployments/scale` changes what runs as much as `deployments`.
+            // Subresources too: `deployments/scale` changes what runs as much as `deployments`, and so does who is inside of it.
             resources: &["*/*"],
-            operations: ALL,
+            operations: &[Create, Update, Delete, Connect],
             scope: Scope::Namespaced,
         }],
         namespaces: &[
@@ -330,6 +345,8 @@ pub static RULES: &[Rule] = &[
         ],
         namespaces: IN_A_TENANT,
         conditions: &[OPEN_CLAIMS[0], OPEN_CLAIMS[1], NOT_A_REPORT],
+        // What is only tried out is reported.
+        side_effects: SideEffects::NoneOnDryRun,
         needs: &[Need::NamedVolume],
         decide: |question| typed(question, persistent_volume_claims::validate),
         ..ROW
@@ -397,6 +414,53 @@ pub static RULES: &[Rule] = &[
         ..ROW
     },
     Rule {
+        name: "reports.pods.validating.projectcapsule.dev",
+        path: "/pods/reports/validating",
+        targets: &[Target {
+            groups: &[""],
+            versions: &["v1"],
+            resources: &["pods/status"],
+            operations: &[Update],
+            scope: Scope::Namespaced,
+        }],
+        namespaces: &[IN_A_TENANT[0], Requirement::In(VALIDATION_LABEL, &["true"])],
+        conditions: &[Condition::NotTheClusterItself, CHANGED_METADATA],
+        failure: Failure::Open {
+            because: "network plugins, which may run in any namespace, note on pods by this way while these start: what runs must \
+                      start again after its node did, also without us",
+        },
+        side_effects: SideEffects::NoneOnDryRun,
+        needs: &[Need::Rules],
+        decide: |question| typed(question, pods::validate),
+        ..ROW
+    },
+    Rule {
+        name: "bindings.pods.validating.projectcapsule.dev",
+        path: "/pods/bindings/validating",
+        targets: &[Target {
+            groups: &[""],
+            versions: &["v1"],
+            resources: &["pods/binding", "bindings"],
+            operations: CREATE,
+            scope: Scope::Namespaced,
+        }],
+        namespaces: &[IN_A_TENANT[0], Requirement::In(VALIDATION_LABEL, &["true"])],
+        conditions: &[
+            Condition::NotTheClusterItself,
+            Condition::Expression {
+                name: "requires-metadata",
+                expression: "object.metadata.?labels.orValue({}) != {} || object.metadata.?annotations.orValue({}) != {}",
+            },
+        ],
+        failure: Failure::Open {
+            because: "people's own schedulers bind by this way: pods that were let in before must not wait for us",
+        },
+        side_effects: SideEffects::NoneOnDryRun,
+        needs: &[Need::Rules],
+        decide: objects::validate_binding,
+        ..ROW
+    },
+    Rule {
         name: "services.validating.projectcapsule.dev",
         path: "/services/validating",
         targets: &[Target {
@@ -444,6 +508,7 @@ pub static RULES: &[Rule] = &[
             scope: Scope::Namespaced,
         }],
         namespaces: IN_A_TENANT,
+        side_effects: SideEffects::NoneOnDryRun,
         needs: &[Need::DeviceClasses],
         decide: |question| typed(question, devices::validate),
         ..ROW
@@ -510,7 +575,7 @@ pub static RULES: &[Rule] = &[
     Rule {
         name: "generic.rules.validating.projectcapsule.dev",
         path: "/rules/generic/validating",
-        targets: &[OBJECTS],
+        targets: &[OBJECTS, REPORTS],
         namespaces: &[IN_A_TENANT[0], Requirement::In(OBJECT_VALIDATION_LABEL, &["true"])],
         conditions: &[
             NOT_UPKEEP,
@@ -565,7 +630,7 @@ pub static RULES: &[Rule] = &[
         phase: Phase::Mutating,
         targets: &[claims_of_pools(CREATE_UPDATE)],
         conditions: &[Condition::NotTheClusterItself],
-        needs: &[Need::PoolsOfClaim],
+        needs: &[Need::PoolOfClaim],
         decide: |question| typed(question, pool_claims::prepare),
         ..ROW
     },
@@ -574,7 +639,7 @@ pub static RULES: &[Rule] = &[
         path: "/resourcepools/claim/validating",
         targets: &[claims_of_pools(ALL)],
         conditions: &[Condition::NotTheClusterItself],
-        needs: &[Need::PoolsOfClaim],
+        needs: &[Need::ClaimsBeside],
         decide: |question| typed(question, pool_claims::validate),
         ..ROW
     },
@@ -594,6 +659,7 @@ pub static RULES: &[Rule] = &[
         ..ROW
     },
     GLOBAL_QUOTAS,
+    TENANT_QUOTAS,
     CUSTOM_QUOTAS,
     Rule {
         name: "namespaced.custom-quotas.validating.projectcapsule.dev",
@@ -627,7 +693,7 @@ pub static RULES: &[Rule] = &[
         targets: &[Target {
             groups: &["*"],
             versions: &["*"],
-            resources: &["*", "*/status"],
+            resources: &["*/*"],
             operations: &[Update, Delete],
             scope: Scope::Any,
         }],
@@ -638,6 +704,25 @@ pub static RULES: &[Rule] = &[
         )],
         conditions: &[Condition::NotTheClusterItself, NOT_A_REPORT],
         decide: replications::decide,
+        ..ROW
+    },
+    Rule {
+        name: "scales.replications.validating.projectcapsule.dev",
+        path: "/generic/replications/scales",
+        targets: &[Target {
+            groups: &["*"],
+            versions: &["*"],
+            // What is sent has no labels to select by.
+            resources: &["*/scale"],
+            operations: &[Update],
+            scope: Scope::Namespaced,
+        }],
+        namespaces: IN_A_TENANT,
+        conditions: &[Condition::NotTheClusterItself],
+        failure: Failure::Open {
+            because: "autoscalers of people must not wait for us; the replication puts back what it says of replicas",
+        },
+        decide: replications::decide_scale,
         ..ROW
     },
     Rule {
@@ -1098,6 +1183,12 @@ mod tests {
                 (true, ""),
             ),
             case(
+                "calculation.tenant-quotas.validating.cotenant.dev",
+                POD,
+                named(json!({"spec": {"containers": []}})),
+                (true, ""),
+            ),
+            case(
                 "calculation.custom-quotas.validating.projectcapsule.dev",
                 POD,
                 named(json!({"spec": {"containers": []}})),
@@ -1157,6 +1248,32 @@ mod tests {
                 pool_claim("much"),
                 (false, "spec.claim[cpu]"),
             ),
+            Case {
+                operation: "UPDATE",
+                old: named(json!({"spec": {"containers": []}})),
+                ..case(
+                    "reports.pods.validating.projectcapsule.dev",
+                    ("", "v1", "pods", "status", "Pod"),
+                    named(json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": []}})),
+                    (true, ""),
+                )
+            },
+            case(
+                "bindings.pods.validating.projectcapsule.dev",
+                ("", "v1", "pods", "binding", "Binding"),
+                named(json!({"metadata": {"labels": {"a": "b"}}, "target": {"name": "n"}})),
+                (true, ""),
+            ),
+            Case {
+                operation: "UPDATE",
+                old: named(json!({"spec": {"replicas": 1}})),
+                ..case(
+                    "scales.replications.validating.projectcapsule.dev",
+                    ("apps", "v1", "deployments", "scale", "Scale"),
+                    named(json!({"spec": {"replicas": 2}})),
+                    (true, ""),
+                )
+            },
             Case {
                 operation: "DELETE",
                 old: named(json!({"metadata": {"labels": {"projectcapsule.dev/managed-by": "replications"}}})),
@@ -1225,6 +1342,48 @@ mod tests {
         assert_eq!(exercised, all);
     }
 
+    /// Rules that look at nothing of an object, or not at its metadata, before they know whose it is.
+    const LOOK_NO_FURTHER: [&str; 9] = [
+        "bindings.pods.validating.projectcapsule.dev",
+        "cordoning.validating.projectcapsule.dev",
+        "devices.validating.projectcapsule.dev",
+        "generic.rules.mutating.projectcapsule.dev",
+        "generic.rules.validating.projectcapsule.dev",
+        "calculation.global-resource-quotas.validating.projectcapsule.dev",
+        "calculation.tenant-quotas.validating.cotenant.dev",
+        "calculation.custom-quotas.validating.projectcapsule.dev",
+        "scales.replications.validating.projectcapsule.dev",
+    ];
+
+    /// As deep as no API server sends it: where it is looked at it is refused, elsewhere it does no harm.
+    #[tokio::test]
+    async fn what_is_nested_too_deep_is_refused() {
+        let router = Router::new(RULES, Source::empty(), Metrics::default());
+        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        for case in cases() {
+            let (group, version, resource, sub_resource, kind) = case.resource;
+            let rule = RULES.iter().find(|rule| rule.name == case.rule).expect(case.rule);
+            let operation = rule.targets[0].operations[0].as_str();
+            for (field, is_looked_at) in [("metadata", true), ("other", false)] {
+                let object = format!(r#"{{"{field}":{{"labels":{deep}}}}}"#);
+                let review = format!(
+                    r#"{{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{{"uid":"1",
+                    "kind":{{"group":"{group}","version":"{version}","kind":"{kind}"}},"name":"thing","namespace":"ns",
+                    "resource":{{"group":"{group}","version":"{version}","resource":"{resource}"}},"subResource":"{sub_resource}",
+                    "operation":"{operation}","userInfo":{{"username":"alice"}},"object":{object},"oldObject":{object}}}}}"#
+                );
+                let reply = router.answer(rule.path, review.as_bytes()).await.expect("an answer");
+                let reply: Value = serde_json::from_slice(&reply).expect("JSON");
+                let is_refused = reply["response"]["allowed"] == false;
+                assert!(
+                    !is_looked_at || is_refused != LOOK_NO_FURTHER.contains(&rule.name),
+                    "{}: {reply}",
+                    rule.name
+                );
+            }
+        }
+    }
+
     #[test]
     fn names_are_those_that_the_peers_registered_or_ours() {
         let names: Vec<_> = RULES.iter().map(|rule| (rule.name, rule.path)).collect();
@@ -1248,6 +1407,11 @@ mod tests {
                 ("ingress.validating.projectcapsule.dev", "/ingresses/validating"),
                 ("pod.mutating.projectcapsule.dev", "/defaults"),
                 ("pods.validating.projectcapsule.dev", "/pods/validating"),
+                ("reports.pods.validating.projectcapsule.dev", "/pods/reports/validating"),
+                (
+                    "bindings.pods.validating.projectcapsule.dev",
+                    "/pods/bindings/validating"
+                ),
                 ("services.validating.projectcapsule.dev", "/services/validating"),
                 ("gateway.mutating.projectcapsule.dev", "/defaults"),
                 ("gateway.validating.projectcapsule.dev", "/gateways/validating"),
@@ -1285,6 +1449,10 @@ mod tests {
                     "/global-resource-quotas/calculations"
                 ),
                 (
+                    "calculation.tenant-quotas.validating.cotenant.dev",
+                    "/tenant-quotas/calculations"
+                ),
+                (
                     "calculation.custom-quotas.validating.projectcapsule.dev",
                     "/custom-quotas/calculations"
                 ),
@@ -1297,6 +1465,10 @@ mod tests {
                     "/custom-quotas/cluster/validating"
                 ),
                 ("replications.validating.projectcapsule.dev", "/generic/replications"),
+                (
+                    "scales.replications.validating.projectcapsule.dev",
+                    "/generic/replications/scales"
+                ),
                 (
                     "mtenantcontrolplane.kb.io",
                     "/mutate-kamaji-clastix-io-v1alpha1-tenantcontrolplane"
@@ -1316,7 +1488,10 @@ mod tests {
             for target in rule.targets {
                 let is_asked_for = rule.namespaces.iter().any(|r| matches!(r, Requirement::In(_, _)));
                 assert!(!target.resources.contains(&"pods") || is_asked_for, "{}", rule.name);
-                let is_catch_all = target.resources.iter().any(|resource| resource.starts_with('*'));
+                let is_catch_all = target
+                    .resources
+                    .iter()
+                    .any(|resource| matches!(*resource, "*" | "*/*" | "*/status"));
                 let is_in =
                     |requirements: &[Requirement]| requirements.iter().any(|r| matches!(r, Requirement::In(_, _)));
                 let is_narrow = is_in(rule.namespaces) || is_in(rule.objects);

@@ -1,7 +1,5 @@
 //! Namespaces: whose they are, and how many.
 
-use std::time::Instant;
-
 use k8s_openapi::api::core::v1::Namespace;
 use tenancy::denial::Decision;
 use tenancy::index::View;
@@ -20,35 +18,15 @@ pub fn mutate(input: &Input<'_, Namespace>) -> Decision<Namespace> {
     }
 }
 
-/// Refuses what must not be done with a namespace, and takes a place in its tenant's quota for a new one.
+/// Refuses what must not be done with a namespace. Its place in the quota, if there was one, is taken already.
 pub fn validate(input: &Input<'_, Namespace>) -> Decision<Namespace> {
-    // Before: what the rest lets pass is remembered.
     if let Err(denial) = objects::validate_namespace(input) {
         return Decision::Deny(denial);
     }
-    let Some(request) = request(input, &input.view.known) else {
-        return Decision::Allow;
-    };
-    let Some(tenant) = admission::quota_of(&request) else {
-        return admission::validate(&request);
-    };
-    let known = &input.view.known;
-    let name = input
-        .object
-        .and_then(|object| object.metadata.name.as_deref())
-        .unwrap_or_default();
-    let is_dry_run = input.request.dry_run == Some(true);
-    let is_seen = |name: &str| known.namespace(name).is_some();
-    input
-        .view
-        .reservations()
-        .admit(&tenant.uid, name, is_dry_run, Instant::now(), is_seen, |reserved| {
-            let uncounted = reserved.iter().filter(|name| !input.facts.counted.contains(**name));
-            let others = known.count_others(&tenant, name) + uncounted.count();
-            let view = known.clone().with_namespace_count(&tenant.uid, others);
-            let decision = admission::validate(&Request { view: &view, ..request });
-            (decision.denial().is_none(), decision)
-        })
+    match request(input, &input.view.known) {
+        Some(request) => admission::validate(&request),
+        None => Decision::Allow,
+    }
 }
 
 fn request<'a>(input: &Input<'a, Namespace>, view: &'a View) -> Option<Request<'a>> {

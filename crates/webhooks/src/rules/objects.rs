@@ -17,7 +17,7 @@ use tenancy::rules::audience::Requester;
 use tenancy::rules::reach;
 use tenancy::subject::User;
 
-use crate::decide::{Input, Question, Verdict};
+use crate::decide::{Input, Question, Records, Verdict};
 use crate::facts::Facts;
 use crate::namespace_rules::Rules;
 use crate::patch;
@@ -31,33 +31,76 @@ pub(super) struct Asked<'a> {
     view: &'a View,
     rules: Option<&'a Rules>,
     tenant: &'a KnownTenant,
+    records: &'a Records,
 }
 
 impl<'a> Asked<'a> {
     /// About an object in a namespace of the tenant.
     pub(super) fn of<K>(input: &Input<'a, K>, tenant: &'a KnownTenant) -> Self {
-        Self::new(input.request, input.view, input.facts, tenant)
+        Self::new(input.request, input.view, input.facts, input.records, tenant)
     }
 
-    fn new(request: &'a Request, view: &'a View, facts: &'a Facts, tenant: &'a KnownTenant) -> Self {
+    /// The same, asked without the object.
+    fn about(question: &'a Question<'_>, tenant: &'a KnownTenant) -> Self {
+        Self::new(
+            question.request,
+            question.view,
+            question.facts,
+            question.records,
+            tenant,
+        )
+    }
+
+    fn new(
+        request: &'a Request,
+        view: &'a View,
+        facts: &'a Facts,
+        records: &'a Records,
+        tenant: &'a KnownTenant,
+    ) -> Self {
         let rules = facts.rules.as_ref();
         Self {
             request,
             view,
             rules,
             tenant,
+            records,
         }
     }
 
-    /// Refuses what the rules refuse, and tells what they record.
+    /// Refuses what the rules refuse, and keeps what they record.
     pub(super) fn validate(&self, object: Object<'_>, old: Option<Object<'_>>) -> Result<(), Denial> {
+        self.judge(&self.request(object, old))
+    }
+
+    /// The same for labels and annotations that a pod gets in addition to its own.
+    fn validate_brought(&self, metadata: &ObjectMeta) -> Result<(), Denial> {
+        let none = ObjectMeta::default();
+        let of_pod = |metadata| Object {
+            metadata,
+            content: Content::Other(&Value::Null),
+        };
+        self.judge(&admission::Request {
+            kind: ObjectType {
+                group: "",
+                version: "v1",
+                kind: "Pod",
+            },
+            subresource: admission::BINDING,
+            old: Some(of_pod(&none)),
+            ..self.request(of_pod(metadata), None)
+        })
+    }
+
+    fn judge(&self, request: &admission::Request<'_>) -> Result<(), Denial> {
         let Some(rules) = self.rules else { return Ok(()) };
         let rules = rules.as_ref().map_err(Clone::clone)?;
-        let outcome = admission::validate(rules, &self.request(object, old));
-        self.view
-            .events()
-            .recorded(self.request, &outcome, self.tenant.name.as_str());
-        outcome.refusal.map_or(Ok(()), Err)
+        let mut outcome = admission::validate(rules, request);
+        let refusal = outcome.refusal.take();
+        if !outcome.audits.is_empty() {
+            self.records.add(self.tenant, outcome);
+        }
+        refusal.map_or(Ok(()), Err)
     }
 
     /// The same for a kind that only its JSON is looked at of.
@@ -134,7 +177,26 @@ pub fn validate(question: &Question<'_>) -> Verdict {
         Ok(None) => return pass(),
         Err(denial) => return Verdict::Deny(denial),
     };
-    match Asked::new(request, view, question.facts, &tenant).validate_json() {
+    match Asked::about(question, &tenant).validate_json() {
+        Ok(()) => pass(),
+        Err(denial) => Verdict::Deny(denial),
+    }
+}
+
+/// Refuses labels and annotations that a Binding must not bring to its pod.
+pub fn validate_binding(question: &Question<'_>) -> Verdict {
+    let (request, view) = (question.request, question.view);
+    let tenant = match view.known.tenant_of(request.namespace.as_deref().unwrap_or_default()) {
+        Ok(Some(tenant)) => tenant,
+        Ok(None) => return pass(),
+        Err(denial) => return Verdict::Deny(denial),
+    };
+    let binding = match Document::read(request.object.as_deref()) {
+        Ok(Some(binding)) => binding,
+        Ok(None) => return pass(),
+        Err(denial) => return Verdict::Deny(denial),
+    };
+    match Asked::about(question, &tenant).validate_brought(&binding.metadata) {
         Ok(()) => pass(),
         Err(denial) => Verdict::Deny(denial),
     }
@@ -148,7 +210,7 @@ pub fn mutate(question: &Question<'_>) -> Verdict {
     let (Ok(Some(tenant)), Some(_)) = (tenant, &question.facts.rules) else {
         return pass();
     };
-    match settled(&Asked::new(request, view, question.facts, &tenant)) {
+    match settled(&Asked::about(question, &tenant)) {
         Ok(verdict) => verdict,
         Err(denial) => Verdict::Deny(denial),
     }

@@ -12,11 +12,10 @@ pub fn prepare(input: &Input<'_, ResourcePoolClaim>) -> Decision<ResourcePoolCla
         return Decision::Allow;
     };
     let mut changed = pool::prepare(claim, input.old).unwrap_or_else(|| claim.clone());
-    if changed.spec.pool.is_empty() {
-        let namespace = input.request.namespace.as_deref().unwrap_or_default();
-        if let Some(name) = pool::assign(&changed, namespace, &input.facts.pools) {
-            name.clone_into(&mut changed.spec.pool);
-        }
+    if changed.spec.pool.is_empty()
+        && let Some(name) = &input.facts.pool
+    {
+        changed.spec.pool.clone_from(name);
     }
     if changed == *claim {
         Decision::Allow
@@ -28,7 +27,11 @@ pub fn prepare(input: &Input<'_, ResourcePoolClaim>) -> Decision<ResourcePoolCla
 /// Refuses amounts that are none, and a change or the deletion of what is in use.
 pub fn validate(input: &Input<'_, ResourcePoolClaim>) -> Decision<ResourcePoolClaim> {
     match (input.object, input.old) {
-        (Some(claim), old) => pool::validate_claim(claim, old).into(),
+        (Some(claim), old) => {
+            let beside = input.facts.claims_beside;
+            let checked = pool::validate_claim(claim, old);
+            checked.and_then(|()| pool::validate_number(beside, old)).into()
+        }
         (None, Some(old)) => pool::validate_deletion(old, input.facts.end_of_claim).into(),
         (None, None) => Decision::Allow,
     }

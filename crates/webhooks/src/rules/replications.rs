@@ -5,6 +5,7 @@ use tenancy::denial::Denial;
 use tenancy::subject::User;
 
 use crate::decide::{Question, Verdict};
+use crate::view::View;
 
 /// Refuses everybody but the replication itself to change or delete what it made, administrators too: it would be made again as it
 /// was.
@@ -23,18 +24,38 @@ pub fn decide(question: &Question<'_>) -> Verdict {
         }
         None => request.name.clone(),
     };
-    let tenant = |namespace: &str| {
-        let known = view.index().namespace(namespace)?;
-        known.tenant.as_ref().ok()?.as_ref().map(|(_, uid)| uid.clone())
-    };
-    let decision = view.replicated().decide(
+    said(view.replicated().decide(
         &User::of(&request.user_info),
         &request.kind.group,
         &request.kind.kind,
         request.namespace.as_deref().unwrap_or_default(),
         &name,
-        |one, other| one == other || tenant(one).is_some_and(|of| tenant(other) == Some(of)),
-    );
+        |one, other| are_of_one_tenant(view, one, other),
+    ))
+}
+
+/// Refuses them to change how many replicas it has: what is sent says no more than its name.
+pub fn decide_scale(question: &Question<'_>) -> Verdict {
+    let (request, view) = (question.request, question.view);
+    said(view.replicated().decide_scale(
+        &User::of(&request.user_info),
+        &request.resource.group,
+        &request.resource.resource,
+        request.namespace.as_deref().unwrap_or_default(),
+        &request.name,
+        |one, other| are_of_one_tenant(view, one, other),
+    ))
+}
+
+fn are_of_one_tenant(view: &View, one: &str, other: &str) -> bool {
+    let tenant = |namespace: &str| {
+        let known = view.index().namespace(namespace)?;
+        known.tenant.as_ref().ok()?.as_ref().map(|(_, uid)| uid.clone())
+    };
+    one == other || tenant(one).is_some_and(|of| tenant(other) == Some(of))
+}
+
+fn said(decision: Result<(), Denial>) -> Verdict {
     match decision {
         Ok(()) => Verdict::Allow { warnings: Vec::new() },
         Err(denial) => Verdict::Deny(denial),

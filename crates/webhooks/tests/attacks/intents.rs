@@ -42,11 +42,11 @@ const TENANT_LABEL: &str = "/metadata/labels/capsule.clastix.io~1tenant";
 const OWNERS: &str = "/metadata/ownerReferences";
 const MARK: &str = "/metadata/labels/projectcapsule.dev~1managed-by";
 
-fn label(object: &mut Value, key: &str, value: Value) {
+pub fn label(object: &mut Value, key: &str, value: Value) {
     set(object, "labels", key, value);
 }
 
-fn annotation(object: &mut Value, key: &str, value: Value) {
+pub fn annotation(object: &mut Value, key: &str, value: Value) {
     set(object, "annotations", key, value);
 }
 
@@ -74,7 +74,7 @@ fn of_neighbour(scene: &Scene) -> Value {
 }
 
 const CHANGE: &[Act] = &[Act::Change];
-const CHANGE_MAKE: &[Act] = &[Act::Change, Act::Make];
+pub const CHANGE_MAKE: &[Act] = &[Act::Change, Act::Make];
 
 /// Refused to everybody who is neither the operator nor an administrator.
 const ROW: Intent = Intent {
@@ -133,8 +133,6 @@ fn namespaces() -> Vec<Intent> {
         Intent {
             name: "leave the tenant's nodes",
             change: |it, _| annotation(it, "scheduler.alpha.kubernetes.io/node-selector", json!("pool=gas")),
-            // Whoever ends namespaces may write through `finalize` what he likes about the rest.
-            actors: &TENANT_USERS,
             kept: &["/metadata/annotations/scheduler.alpha.kubernetes.io~1node-selector"],
             ..ROW
         },

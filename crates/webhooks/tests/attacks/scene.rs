@@ -141,6 +141,11 @@ impl Scene {
         &self.actors[&actor]
     }
 
+    /// The tenant's name.
+    pub fn tenant(&self) -> &str {
+        self.namespace.trim_end_matches("-web")
+    }
+
     /// Where a namespaced object of the tenant, or one of the cluster, is.
     pub fn place(&self, resource: &str, name: &str) -> Place {
         let resource = Resource::of(resource);

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 
 use api::capsule::v1beta2::{
     CapsuleConfiguration, CustomQuota, GlobalCustomQuota, GlobalResourceQuota, GlobalTenantResource, QuantityLedger,
-    RuleStatus, Tenant, TenantOwner, TenantResource,
+    ResourcePool, ResourcePoolClaim, RuleStatus, Tenant, TenantOwner, TenantResource,
 };
 use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
 use k8s_openapi::api::core::v1::Namespace;
@@ -68,6 +68,8 @@ async fn start() -> Served {
         api::schema::crd::<GlobalCustomQuota>(),
         api::schema::crd::<GlobalResourceQuota>(),
         api::schema::crd::<QuantityLedger>(),
+        api::schema::crd::<ResourcePool>(),
+        api::schema::crd::<ResourcePoolClaim>(),
         api::schema::crd::<TenantControlPlane>(),
         api::schema::crd::<DataStore>(),
     ] {
@@ -189,6 +191,7 @@ pub fn context(client: Client, port: u16, shutdown: &Shutdown) -> Context {
             global_custom_quotas: Shared::start(Api::all(client.clone()), config(), |_| {}, shutdown),
             global_resource_quotas: Shared::start(Api::all(client.clone()), config(), |_| {}, shutdown),
             quantity_ledgers: Shared::start(Api::all(client.clone()), config(), |_| {}, shutdown),
+            pools: Shared::start(Api::all(client.clone()), config(), |_| {}, shutdown),
         }),
         control_planes: Some(ControlPlanes {
             control_planes: Shared::start(Api::all(client.clone()), config(), |_| {}, shutdown),

@@ -14,6 +14,7 @@ mod metrics;
 mod projection;
 mod quota;
 mod reconcile;
+mod rests;
 mod sources;
 mod wants;
 

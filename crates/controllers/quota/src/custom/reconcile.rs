@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use api::capsule::names::READY_CONDITION;
 use api::capsule::v1beta2::{QuantityLedger, QuotaTarget};
@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use runtime::Action;
 use runtime::report::is_not_found;
-use tenancy::quota::custom::{Custom, Kinds, Languages, Measured, Recount, recount};
+use tenancy::quota::custom::{Custom, Kind, Kinds, Languages, Measured, Recount, recount};
 use tenancy::quota::ledger::{Ledger, PENDING_DELETE_TTL};
 use tenancy::quota::stored::{custom_ledger, custom_status};
 use tenancy::quota::verdict::Verdict;
@@ -21,6 +21,7 @@ use super::apply::{Writer, is_of};
 use super::kinds::{LOOK_AGAIN, Served, ServedKinds};
 use super::projection::Projection;
 use super::quota::{Quota, QuotaName, Status};
+use super::rests::Rests;
 use super::sources::{Counted, Shown, Sources};
 use super::wants::{Want, Wants};
 use crate::{Context, Error};
@@ -33,6 +34,8 @@ const FIRST_LIST: Duration = Duration::from_secs(5);
 const FAILING: Duration = Duration::from_secs(30);
 /// How long after the end of a promise it is looked for.
 const GRACE: Duration = Duration::from_secs(1);
+/// What all expressions of a tenant's quota may take in one count.
+const MOST_UNITS: u64 = 20_000_000;
 /// Somebody else wrote the ledger first: that often it is read again within one look.
 const ATTEMPTS: usize = 8;
 
@@ -43,6 +46,7 @@ pub(super) struct Quotas {
     wants: Arc<Mutex<Wants>>,
     sources: Sources,
     languages: Languages,
+    rests: Rests,
     recorder: runtime::events::Recorder,
 }
 
@@ -70,6 +74,7 @@ impl Quotas {
             wants,
             sources,
             languages: Languages::default(),
+            rests: Rests::default(),
             recorder: context.recorder.clone(),
         }
     }
@@ -78,12 +83,16 @@ impl Quotas {
         let quota = self.stores.quota(name);
         // The ledger goes with its quota, by the API server's garbage collection.
         let Some(quota) = quota.filter(|quota| quota.metadata().deletion_timestamp.is_none()) else {
+            self.rests.forget(name);
             let mut wants = self.wants();
             if wants.forget(name) {
                 self.sources.keep(&wants.targets());
             }
             return Ok(Action::AwaitChange);
         };
+        if let Some(left) = self.rests.left(name, Instant::now()) {
+            return Ok(Action::RequeueAfter(left));
+        }
         match self.serve(name, &quota).await {
             Err(error) if error.is_conflict() => Ok(Action::RequeueAfter(CATCH_UP)),
             // The end of it is on its way.
@@ -127,7 +136,9 @@ impl Quotas {
                 return Ok(Action::RequeueAfter(FAILING));
             }
         };
-        let count = recount(&custom, measured(&objects), &self.languages);
+        let began = Instant::now();
+        let count = self.recount(&custom, &objects);
+        self.rests.begin(name, Instant::now(), began.elapsed());
         let ledger = match self
             .count(quota, &custom, &named, namespaces.as_ref(), &count, now)
             .await
@@ -303,7 +314,15 @@ impl Quotas {
             objects.extend(all.into_iter().map(|object| (served.clone(), object)));
         }
         let objects = concerned(objects, namespaces);
-        Ok((recount(custom, measured(&objects), &self.languages), began))
+        Ok((self.recount(custom, &objects), began))
+    }
+
+    /// What administrators wrote has no end but that of each expression.
+    fn recount(&self, custom: &Custom, objects: &Objects) -> Recount {
+        match custom.kind {
+            Kind::Namespaced => recount(custom, measured(objects), &self.languages.metered(MOST_UNITS)),
+            Kind::Global => recount(custom, measured(objects), &self.languages),
+        }
     }
 
     /// Publishes what is new, and tells people of what went wrong.

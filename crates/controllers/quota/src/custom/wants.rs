@@ -15,23 +15,54 @@ pub(super) type Want = BTreeMap<Served, Projection>;
 
 /// What each quota wants.
 #[derive(Debug, Default)]
-pub(super) struct Wants(BTreeMap<QuotaName, Want>);
+pub(super) struct Wants {
+    of: BTreeMap<QuotaName, Want>,
+    /// Who wants a kind, by namespace.
+    wanting: BTreeMap<Served, BTreeMap<String, BTreeSet<QuotaName>>>,
+}
 
 impl Wants {
     /// Whether that is something new.
     pub(super) fn set(&mut self, quota: &QuotaName, want: Want) -> bool {
-        self.0.insert(quota.clone(), want.clone()) != Some(want)
+        if self.of.get(quota) == Some(&want) {
+            return false;
+        }
+        self.forget(quota);
+        for served in want.keys() {
+            let namespaces = self.wanting.entry(served.clone()).or_default();
+            let quotas = namespaces.entry(quota.namespace.clone()).or_default();
+            quotas.insert(quota.clone());
+        }
+        self.of.insert(quota.clone(), want);
+        true
     }
 
     /// Whether it wanted something.
     pub(super) fn forget(&mut self, quota: &QuotaName) -> bool {
-        self.0.remove(quota).is_some()
+        let Some(want) = self.of.remove(quota) else {
+            return false;
+        };
+        for served in want.keys() {
+            let Some(namespaces) = self.wanting.get_mut(served) else {
+                continue;
+            };
+            if let Some(quotas) = namespaces.get_mut(&quota.namespace) {
+                quotas.remove(quota);
+                if quotas.is_empty() {
+                    namespaces.remove(&quota.namespace);
+                }
+            }
+            if namespaces.is_empty() {
+                self.wanting.remove(served);
+            }
+        }
+        true
     }
 
     /// The watches for all.
     pub(super) fn targets(&self) -> BTreeMap<Target, Projection> {
         let mut targets = BTreeMap::new();
-        for (quota, want) in &self.0 {
+        for (quota, want) in &self.of {
             for (served, projection) in want {
                 let target = self.target(served, &quota.namespace);
                 let all = targets.remove(&target).unwrap_or(Projection::Labels);
@@ -43,9 +74,11 @@ impl Wants {
 
     /// The watch that shows a kind to a quota of this namespace, or of the cluster if that is empty.
     pub(super) fn target(&self, served: &Served, namespace: &str) -> Target {
-        let wanting = self.0.iter().filter(|(_, want)| want.contains_key(served));
-        let namespaces: BTreeSet<&str> = wanting.map(|(quota, _)| quota.namespace.as_str()).collect();
-        let is_of_all = namespace.is_empty() || namespaces.contains("") || namespaces.len() > NAMESPACES;
+        let is_of_all = namespace.is_empty()
+            || self
+                .wanting
+                .get(served)
+                .is_some_and(|namespaces| namespaces.contains_key("") || namespaces.len() > NAMESPACES);
         Target {
             served: served.clone(),
             namespace: (!is_of_all).then(|| namespace.to_owned()),
@@ -54,16 +87,13 @@ impl Wants {
 
     /// The quotas that a watch is for.
     pub(super) fn quotas(&self, target: &Target) -> Vec<QuotaName> {
-        let all = self.0.iter();
-        all.filter(|(quota, want)| {
-            let is_there = target
-                .namespace
-                .as_ref()
-                .is_none_or(|namespace| *namespace == quota.namespace);
-            is_there && want.contains_key(&target.served)
-        })
-        .map(|(quota, _)| quota.clone())
-        .collect()
+        let Some(namespaces) = self.wanting.get(&target.served) else {
+            return Vec::new();
+        };
+        match &target.namespace {
+            Some(namespace) => namespaces.get(namespace).into_iter().flatten().cloned().collect(),
+            None => namespaces.values().flatten().cloned().collect(),
+        }
     }
 }
 

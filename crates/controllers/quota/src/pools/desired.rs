@@ -36,7 +36,9 @@ pub(super) struct Steps {
 pub(super) fn steps(plan: &Plan, observed: &Observed) -> Steps {
     let mut steps = Steps::default();
     for (namespace, quota) in &observed.quotas {
-        if !observed.namespaces.contains(namespace) && quota.metadata.deletion_timestamp.is_none() {
+        // That of a namespace which is being deleted goes with it, and says until then what is used.
+        let has_place = observed.namespaces.contains(namespace) || observed.ending.contains(namespace);
+        if !has_place && quota.metadata.deletion_timestamp.is_none() {
             steps.smaller.push(Step::Delete(quota.clone()));
         }
     }
@@ -125,8 +127,6 @@ fn with_precondition(live: &ResourceQuota, mut patch: Value) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
     use tenancy::quota::pool::{self, Pool};
 
@@ -150,6 +150,7 @@ mod tests {
             pool: Pool::new(&pool).unwrap(),
             claims: vec![claim],
             namespaces: ["a".to_owned(), "b".to_owned()].into(),
+            ending: ["ends".to_owned()].into(),
             quotas: quotas
                 .iter()
                 .map(|(namespace, spec)| ((*namespace).to_owned(), Arc::new(quota(namespace, spec))))
@@ -159,8 +160,7 @@ mod tests {
             &observed.pool,
             &OwnerReference::default(),
             &observed.claims,
-            &observed.namespaces,
-            &BTreeMap::new(),
+            &observed.places(),
         );
         steps(&plan, &observed)
     }
@@ -211,6 +211,7 @@ mod tests {
                 ("a", json!({"hard": {"cpu": "2"}})),
                 ("b", json!({"hard": {"cpu": "6"}})),
                 ("c", json!({"hard": {"cpu": "1"}})),
+                ("ends", json!({"hard": {"cpu": "1"}})),
             ],
         );
         assert_eq!(words(&steps.smaller), ["delete c", r#"b {"cpu":null}"#]);

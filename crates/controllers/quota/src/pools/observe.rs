@@ -3,16 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use api::capsule::names;
 use api::capsule::v1beta2::{ResourcePool, ResourcePoolClaim};
 use k8s_openapi::api::core::v1::{Namespace, ResourceQuota};
 use kube::runtime::watcher;
 use kube::{Api, ResourceExt};
 use runtime::shared::Change;
 use runtime::{Index, Queue, Shared};
-use tenancy::quota::amounts::{Amounts, InvalidAmount};
+use tenancy::quota::amounts::InvalidAmount;
 use tenancy::quota::coverage;
-use tenancy::quota::pool::{POOL_LABEL, Pool, child_name};
+use tenancy::quota::pool::{Allowance, POOL_LABEL, Place, Pool, RELEASE_ANNOTATION, child_name};
 use tenancy::selector::{InvalidSelector, Selector};
 
 use crate::{Context, Error};
@@ -58,21 +57,21 @@ pub(super) struct Observed {
     pub(super) claims: Vec<ResourcePoolClaim>,
     /// Those that may claim.
     pub(super) namespaces: BTreeSet<String>,
+    /// Those that are being deleted.
+    pub(super) ending: BTreeSet<String>,
     /// The pool's ResourceQuotas, by namespace.
     pub(super) quotas: BTreeMap<String, Arc<ResourceQuota>>,
 }
 
 impl Observed {
-    /// What the quotas say is used, by namespace.
-    pub(super) fn used(&self) -> BTreeMap<String, Amounts> {
-        let used = |quota: &ResourceQuota| {
-            let status = quota.status.as_ref();
-            Amounts::observed(status.and_then(|status| status.used.as_ref()))
+    /// The namespaces, with what their quotas say.
+    pub(super) fn places(&self) -> BTreeMap<String, Place> {
+        let place = |namespace: &String| Place {
+            is_ending: self.ending.contains(namespace),
+            allowance: self.quotas.get(namespace).map(|quota| Allowance::of(quota)),
         };
-        self.quotas
-            .iter()
-            .map(|(namespace, quota)| (namespace.clone(), used(quota)))
-            .collect()
+        let all = self.namespaces.iter().chain(&self.ending);
+        all.map(|namespace| (namespace.clone(), place(namespace))).collect()
     }
 }
 
@@ -81,9 +80,14 @@ impl Stores {
     pub(super) async fn start(context: &Context) -> Result<Self, Error> {
         let (client, shutdown) = (&context.client, &context.shutdown);
         let pools = Shared::start(Api::all(client.clone()), watcher::Config::default(), trim, shutdown);
-        let claims = Shared::start(Api::all(client.clone()), watcher::Config::default(), trim, shutdown);
+        let claims = Shared::start(
+            Api::all(client.clone()),
+            watcher::Config::default(),
+            trim_claim,
+            shutdown,
+        );
         let labelled = watcher::Config::default().labels(POOL_LABEL);
-        let quotas = Shared::start(Api::all(client.clone()), labelled, trim, shutdown);
+        let quotas = Shared::start(Api::all(client.clone()), labelled, trim_quota, shutdown);
         let stores = Self {
             claims_of: Index::of(&claims, keys),
             quotas_of: Index::of(&quotas, |quota: &ResourceQuota| {
@@ -110,6 +114,7 @@ impl Stores {
         let name = pool.name_any();
         let quota_name = child_name(&name);
         let quotas = self.quotas_of.get(&name).into_iter();
+        let (namespaces, ending) = self.namespaces_of(pool)?;
         Ok(Observed {
             pool: read(pool)?,
             claims: self
@@ -118,7 +123,8 @@ impl Stores {
                 .iter()
                 .map(|claim| (**claim).clone())
                 .collect(),
-            namespaces: self.namespaces_of(pool)?,
+            namespaces,
+            ending,
             quotas: quotas
                 .filter(|quota| quota.name_any() == quota_name)
                 .filter_map(|quota| Some((quota.namespace()?, quota)))
@@ -126,20 +132,25 @@ impl Stores {
         })
     }
 
-    fn namespaces_of(&self, pool: &ResourcePool) -> Result<BTreeSet<String>, Unreadable> {
+    /// The namespaces that a pool selects: those that stay, and those that are being deleted.
+    fn namespaces_of(&self, pool: &ResourcePool) -> Result<(BTreeSet<String>, BTreeSet<String>), Unreadable> {
         if is_ending(pool) {
-            return Ok(BTreeSet::new());
+            return Ok((BTreeSet::new(), BTreeSet::new()));
         }
         let checked =
             |(index, selector)| Selector::new(selector).map_err(|problem| Unreadable::Selector { index, problem });
         let selectors = pool.spec.selectors.iter().enumerate().map(checked);
         let selectors: Vec<Selector> = selectors.collect::<Result<_, _>>()?;
         let namespaces = self.namespaces.store().state();
-        let selected = namespaces.iter().filter(|namespace| {
-            namespace.metadata.deletion_timestamp.is_none()
-                && selectors.iter().any(|selector| selector.matches(namespace.labels()))
-        });
-        Ok(selected.map(|namespace| namespace.name_any()).collect())
+        let is_selected = |namespace: &&Arc<Namespace>| {
+            let labels = namespace.labels();
+            selectors.iter().any(|selector| selector.matches(labels))
+        };
+        let selected = namespaces.iter().filter(is_selected);
+        let (staying, ending): (Vec<_>, Vec<_>) =
+            selected.partition(|namespace| namespace.metadata.deletion_timestamp.is_none());
+        let names = |of: Vec<&Arc<Namespace>>| of.iter().map(|namespace| namespace.name_any()).collect();
+        Ok((names(staying), names(ending)))
     }
 
     /// Queues what a change concerns.
@@ -245,9 +256,10 @@ pub(super) fn claim_name(claim: &ResourcePoolClaim) -> ClaimName {
     (claim.namespace().unwrap_or_default(), claim.name_any())
 }
 
+/// Whether a pool counts something of a namespace, which it does of one that ends until it is gone.
 fn is_in(pool: &ResourcePool, namespace: &Namespace) -> bool {
-    let status = pool.status.as_ref();
-    status.is_some_and(|status| status.namespaces.contains(&namespace.name_any()))
+    let (status, name) = (pool.status.as_ref(), namespace.name_any());
+    status.is_some_and(|status| status.namespaces.contains(&name) || status.claims.contains_key(&name))
 }
 
 /// A pool whose selectors cannot be read is looked at when it changes.
@@ -257,5 +269,15 @@ fn is_for(pool: &ResourcePool, namespace: &Namespace) -> bool {
 
 /// Drops what no decision reads.
 fn trim<K: ResourceExt>(object: &mut K) {
-    object.annotations_mut().remove(names::LAST_APPLIED);
+    object.annotations_mut().clear();
+}
+
+fn trim_claim(claim: &mut ResourcePoolClaim) {
+    claim.annotations_mut().retain(|key, _| key == RELEASE_ANNOTATION);
+    claim.labels_mut().clear();
+}
+
+fn trim_quota(quota: &mut ResourceQuota) {
+    trim(quota);
+    quota.finalizers_mut().clear();
 }

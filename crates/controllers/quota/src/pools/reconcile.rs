@@ -59,17 +59,11 @@ impl Pools {
             block_owner_deletion: Some(true),
             ..pool.controller_owner_ref(&()).unwrap_or_default()
         };
-        let plan = pool::plan(
-            &observed.pool,
-            &owner,
-            &observed.claims,
-            &observed.namespaces,
-            &observed.used(),
-        );
+        let plan = pool::plan(&observed.pool, &owner, &observed.claims, &observed.places());
         let steps = steps(&plan, &observed);
 
         let mut current = (**pool).clone();
-        let is_needed = !observed.namespaces.is_empty() || !plan.served.is_empty();
+        let is_needed = !observed.namespaces.is_empty() || !plan.given.is_empty();
         if is_needed && !current.finalizers().iter().any(|it| it == FINALIZER) {
             let mut finalizers = current.finalizers().to_vec();
             finalizers.push(FINALIZER.to_owned());

@@ -7,7 +7,6 @@ use api::capsule::v1beta2::{
     Allocation, Exhaustion, ResourcePool, ResourcePoolClaim, ResourcePoolClaimStatus, ResourcePoolStatus, ServedClaim,
 };
 use jiff::Timestamp;
-use kube::ResourceExt;
 use tenancy::quota::pool::{BOUND_CONDITION, EXHAUSTED_CONDITION, Plan, is_released};
 use tenancy::quota::verdict::Verdict;
 
@@ -46,31 +45,28 @@ pub(super) fn ledger(pool: &ResourcePool, plan: &Plan, observed: &Observed, now:
                 (resource.clone(), exhaustion)
             })
             .collect(),
-        claims: served(plan, observed),
+        claims: given(plan),
         conditions: conditions::with(&before.conditions, &verdicts, now),
         // Set when the quotas say so too.
         observed_generation: before.observed_generation,
     }
 }
 
-/// What is served, by namespace and in the order of the names.
-fn served(plan: &Plan, observed: &Observed) -> BTreeMap<String, Vec<ServedClaim>> {
-    let mut served: BTreeMap<String, Vec<ServedClaim>> = BTreeMap::new();
-    for claim in &observed.claims {
-        let (namespace, uid) = (claim.namespace().unwrap_or_default(), claim.uid().unwrap_or_default());
-        if let Some(amounts) = plan.served.get(&uid) {
-            served.entry(namespace.clone()).or_default().push(ServedClaim {
-                name: claim.name_any(),
-                namespace,
-                uid,
-                claims: amounts.to_wire(),
-            });
-        }
+/// What is given, by namespace and in the order of the names.
+fn given(plan: &Plan) -> BTreeMap<String, Vec<ServedClaim>> {
+    let mut given: BTreeMap<String, Vec<ServedClaim>> = BTreeMap::new();
+    for (uid, claim) in &plan.given {
+        given.entry(claim.namespace.clone()).or_default().push(ServedClaim {
+            name: claim.name.clone(),
+            namespace: claim.namespace.clone(),
+            uid: uid.clone(),
+            claims: claim.amounts.to_wire(),
+        });
     }
-    for claims in served.values_mut() {
+    for claims in given.values_mut() {
         claims.sort_by(|one, other| one.name.cmp(&other.name));
     }
-    served
+    given
 }
 
 /// The status with what came of the work: nothing, or what failed.

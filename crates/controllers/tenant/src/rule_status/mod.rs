@@ -97,7 +97,7 @@ enum Origin {
 impl RuleStatuses {
     pub(crate) fn start(context: &Context, writer: &Writer) -> Self {
         let api = Api::all(context.client.clone());
-        let objects = Shared::start(api, watcher::Config::default(), |_| {}, &context.shutdown);
+        let objects = Shared::start(api, watcher::Config::default(), trim, &context.shutdown);
         context.registry.register_collector(Box::new(metrics::Conditions {
             objects: objects.store(),
         }));
@@ -241,6 +241,13 @@ impl RuleStatuses {
             }
         }
     }
+}
+
+/// Drops what no decision reads. Every namespace has one of these.
+fn trim(object: &mut RuleStatus) {
+    object.metadata.labels = None;
+    object.metadata.annotations = None;
+    object.metadata.owner_references = None;
 }
 
 /// Whether admission is asked about what is made in the namespace: what is made before that is looked for afterwards.

@@ -8,7 +8,9 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use api::capsule::v1beta2::{CapsuleConfiguration, GlobalResourceQuota, RuleStatus, Tenant, TenantOwner};
+use api::capsule::v1beta2::{
+    CapsuleConfiguration, GlobalResourceQuota, QuantityLedger, RuleStatus, Tenant, TenantOwner,
+};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -59,6 +61,14 @@ pub async fn connect(kubeconfig: Kubeconfig) -> Client {
 
 /// Installs the definitions and waits until they are served.
 pub async fn install(client: &Client) {
+    // Where ledgers are.
+    let params = PatchParams::apply("tests").force();
+    let places: Api<Namespace> = Api::all(client.clone());
+    let made = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "cotenant-system"}});
+    places
+        .patch("cotenant-system", &params, &Patch::Apply(&made))
+        .await
+        .unwrap();
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     for crd in [
         api::schema::crd::<Tenant>(),
@@ -66,6 +76,7 @@ pub async fn install(client: &Client) {
         api::schema::crd::<CapsuleConfiguration>(),
         api::schema::crd::<RuleStatus>(),
         api::schema::crd::<GlobalResourceQuota>(),
+        api::schema::crd::<QuantityLedger>(),
     ] {
         let params = PatchParams::apply("tests").force();
         api.patch(&crd.name_any(), &params, &Patch::Apply(&crd)).await.unwrap();
@@ -76,11 +87,13 @@ pub async fn install(client: &Client) {
         let rules: Api<RuleStatus> = Api::all(client.clone());
         let owners: Api<TenantOwner> = Api::all(client.clone());
         let quotas: Api<GlobalResourceQuota> = Api::all(client.clone());
+        let ledgers: Api<QuantityLedger> = Api::all(client.clone());
         let served = tenants.list(&ListParams::default()).await.is_ok()
             && configurations.list(&ListParams::default()).await.is_ok()
             && rules.list(&ListParams::default()).await.is_ok()
             && owners.list(&ListParams::default()).await.is_ok()
-            && quotas.list(&ListParams::default()).await.is_ok();
+            && quotas.list(&ListParams::default()).await.is_ok()
+            && ledgers.list(&ListParams::default()).await.is_ok();
         served.then_some(()).ok_or("not yet".to_owned())
     })
     .await;
@@ -104,6 +117,7 @@ impl Controllers {
         let (registry, shutdown) = (Registry::new(), Shutdown::new());
         let config = watcher::Config::default;
         let context = Context {
+            namespace: "cotenant-system".to_owned(),
             configuration_name: configuration.to_owned(),
             configuration_grace: grace,
             tls_secret: "own-tls".to_owned(),
@@ -121,6 +135,7 @@ impl Controllers {
                 &shutdown,
             ),
             configurations: Shared::start(Api::all(client.clone()), config(), |_| {}, &shutdown),
+            quantity_ledgers: Shared::start(Api::all(client.clone()), config(), |_| {}, &shutdown),
             classes: Classes::start(&client, &shutdown),
             metrics: runtime::controller::Metrics::register(&registry),
             registry: registry.clone(),

@@ -185,7 +185,7 @@ fn unmeasured(quota: &Custom, error: &Unmeasured) -> Denial {
         quota.kind.as_str(),
         quota.name
     );
-    Denial::new("", "QuotaUnmeasured", message)
+    Denial::new("", "UsageCalculationFailed", message)
 }
 
 fn not_ready(quota: &Custom, why: &str) -> Denial {

@@ -6,6 +6,56 @@ use k8s_openapi::apimachinery::pkg::{api::resource::Quantity as Wire, apis::meta
 use super::{Expressions, LIMIT};
 use crate::{denial::Denial, quantity::Quantity, selector::Selector};
 
+/// Most sources of a quota.
+const MOST_SOURCES: usize = 32;
+/// Most selectors of a quota.
+const MOST_SELECTORS: usize = 64;
+/// Most expressions of a quota, in whatever language: each is evaluated over every object that the quota counts.
+const MOST_EXPRESSIONS: usize = 128;
+/// Most CustomQuotas in a namespace: each of them may have to be asked about one object.
+pub const MOST_QUOTAS: usize = 50;
+
+/// Checks a new quota of a namespace where there are so many already.
+///
+/// # Errors
+/// If there are too many.
+pub fn validate_number(beside: usize) -> Result<(), Denial> {
+    if beside < MOST_QUOTAS {
+        return Ok(());
+    }
+    let message = format!(
+        "this namespace has {beside} CustomQuotas, and a namespace has at most {MOST_QUOTAS}; a quota can have several sources"
+    );
+    Err(Denial::new("", "TooManyQuotas", message))
+}
+
+fn check_size(sources: &[QuotaSource], scope_selectors: &[LabelSelector]) -> Result<(), Denial> {
+    let selectors = || sources.iter().flat_map(|source| &source.selectors);
+    let of_selectors = selectors().map(|selector| selector.field_selectors.len() + selector.cel_expressions.len());
+    let said = sources.iter().flat_map(|source| [&source.path, &source.cel]);
+    let expressions = said.filter(|text| !text.is_empty()).count() + of_selectors.sum::<usize>();
+    for (field, what, number, most) in [
+        ("spec.sources", "sources", sources.len(), MOST_SOURCES),
+        (
+            "spec",
+            "selectors",
+            selectors().count() + scope_selectors.len(),
+            MOST_SELECTORS,
+        ),
+        ("spec.sources", "expressions", expressions, MOST_EXPRESSIONS),
+    ] {
+        if number > most {
+            return Err(invalid(
+                field,
+                format_args!(
+                    "there are {number} {what}; a quota has at most {most}, another quota can have the others"
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Checks a quota that somebody writes.
 ///
 /// # Errors
@@ -17,6 +67,7 @@ pub fn validate(
     expressions: &impl Expressions,
 ) -> Result<Quantity, Denial> {
     let limit = positive(limit)?;
+    check_size(sources, scope_selectors)?;
     for (index, source) in sources.iter().enumerate() {
         check_source(source, &format!("spec.sources[{index}]"), expressions)?;
     }

@@ -1,6 +1,7 @@
 //! The languages of quotas, as crate `expressions` reads them.
 
 use std::{
+    cell::Cell,
     collections::HashMap,
     fmt::Display,
     sync::{Arc, Mutex, PoisonError},
@@ -26,6 +27,63 @@ pub struct Languages {
     selectors: Kept<FieldSelector>,
     quantities: Kept<UsageExpression>,
     conditions: Kept<Condition>,
+}
+
+/// The languages, with an end of what all evaluations together may take: each has one of its own, and there may be many.
+///
+/// The unit is the one of Kubernetes' CEL, or an item that a path looks at; one expression or path has a million.
+#[derive(Debug)]
+pub struct Metered<'a> {
+    languages: &'a Languages,
+    left: Cell<u64>,
+}
+
+impl Languages {
+    /// With an end.
+    pub fn metered(&self, units: u64) -> Metered<'_> {
+        Metered {
+            languages: self,
+            left: Cell::new(units),
+        }
+    }
+
+    fn weigh_path(&self, path: &str, object: &Value) -> Weighed<String> {
+        let compiled = self.paths.get(path, JsonPath::new);
+        weigh(compiled, |it| it.weigh(object), "path", path)
+    }
+
+    fn weigh_selector(&self, selector: &str, object: &Value) -> Weighed<bool> {
+        let compiled = self.selectors.get(selector, FieldSelector::new);
+        weigh(compiled, |it| it.weigh(object), "field selector", selector)
+    }
+
+    fn weigh_quantities(&self, cel: &str, object: &Value) -> Weighed<Quantity> {
+        let compiled = self.quantities.get(cel, UsageExpression::new);
+        weigh(compiled, |it| it.weigh(object), "cel", cel)
+    }
+
+    fn weigh_condition(&self, cel: &str, object: &Value) -> Weighed<bool> {
+        let compiled = self.conditions.get(cel, Condition::new);
+        weigh(compiled, |it| it.weigh(object), "cel", cel)
+    }
+}
+
+/// A result, and what it took.
+type Weighed<T> = (Result<T, String>, u64);
+
+fn weigh<K, T, E: Display>(
+    compiled: Compiled<K>,
+    evaluate: impl FnOnce(&K) -> (Result<T, E>, u64),
+    what: &str,
+    text: &str,
+) -> Weighed<T> {
+    match compiled {
+        Ok(compiled) => {
+            let (result, units) = evaluate(&compiled);
+            (result.map_err(|error| failed(what, text, error)), units)
+        }
+        Err(problem) => (Err(problem), 0),
+    }
 }
 
 type Compiled<T> = Result<Arc<T>, String>;
@@ -60,26 +118,19 @@ fn failed(what: &str, text: &str, error: impl Display) -> String {
 
 impl Expressions for Languages {
     fn path(&self, path: &str, object: &Value) -> Result<String, String> {
-        let compiled = self.paths.get(path, JsonPath::new)?;
-        compiled.print(object).map_err(|error| failed("path", path, error))
+        self.weigh_path(path, object).0
     }
 
     fn selects(&self, selector: &str, object: &Value) -> Result<bool, String> {
-        let compiled = self.selectors.get(selector, FieldSelector::new)?;
-        compiled
-            .matches(object)
-            .map_err(|error| failed("field selector", selector, error))
+        self.weigh_selector(selector, object).0
     }
 
     fn quantities(&self, cel: &str, object: &Value) -> Result<Vec<Quantity>, String> {
-        let compiled = self.quantities.get(cel, UsageExpression::new)?;
-        let sum = compiled.of(object).map_err(|error| failed("cel", cel, error))?;
-        Ok(vec![sum])
+        self.weigh_quantities(cel, object).0.map(|sum| vec![sum])
     }
 
     fn holds(&self, cel: &str, object: &Value) -> Result<bool, String> {
-        let compiled = self.conditions.get(cel, Condition::new)?;
-        compiled.matches(object).map_err(|error| failed("cel", cel, error))
+        self.weigh_condition(cel, object).0
     }
 
     fn check_path(&self, path: &str) -> Result<(), String> {
@@ -96,6 +147,58 @@ impl Expressions for Languages {
 
     fn check_condition(&self, cel: &str) -> Result<(), String> {
         self.conditions.get(cel, Condition::new).map(drop)
+    }
+}
+
+impl Metered<'_> {
+    /// What is left.
+    pub fn left(&self) -> u64 {
+        self.left.get()
+    }
+
+    /// Evaluates, if anything is left. What begins is carried through: it has an end of its own.
+    fn spend<T>(&self, evaluate: impl FnOnce() -> Weighed<T>) -> Result<T, String> {
+        if self.left.get() == 0 {
+            return Err("the expressions take too long together; simpler or fewer ones would do".to_owned());
+        }
+        let (result, units) = evaluate();
+        self.left.set(self.left.get().saturating_sub(units));
+        result
+    }
+}
+
+impl Expressions for Metered<'_> {
+    fn path(&self, path: &str, object: &Value) -> Result<String, String> {
+        self.spend(|| self.languages.weigh_path(path, object))
+    }
+
+    fn selects(&self, selector: &str, object: &Value) -> Result<bool, String> {
+        self.spend(|| self.languages.weigh_selector(selector, object))
+    }
+
+    fn quantities(&self, cel: &str, object: &Value) -> Result<Vec<Quantity>, String> {
+        self.spend(|| self.languages.weigh_quantities(cel, object))
+            .map(|sum| vec![sum])
+    }
+
+    fn holds(&self, cel: &str, object: &Value) -> Result<bool, String> {
+        self.spend(|| self.languages.weigh_condition(cel, object))
+    }
+
+    fn check_path(&self, path: &str) -> Result<(), String> {
+        self.languages.check_path(path)
+    }
+
+    fn check_selector(&self, selector: &str) -> Result<(), String> {
+        self.languages.check_selector(selector)
+    }
+
+    fn check_quantities(&self, cel: &str) -> Result<(), String> {
+        self.languages.check_quantities(cel)
+    }
+
+    fn check_condition(&self, cel: &str) -> Result<(), String> {
+        self.languages.check_condition(cel)
     }
 }
 
@@ -138,5 +241,38 @@ mod tests {
             assert!(languages.check_path(&format!(".a{number}")).is_ok());
         }
         assert_eq!(languages.paths.0.lock().unwrap().len(), 1);
+    }
+
+    /// Lists that double, loops in loops, paths that look at everything again: what one expression may take, and no more.
+    const HOSTILE: [&str; 4] = [
+        "lists.range(1000).map(a, lists.range(1000).map(b, a * b).size()).size() == 0",
+        "lists.range(3000).exists(a, lists.range(3000).exists(b, a + b < 0))",
+        "object.spec.words.map(w, object.spec.words.join(w)).join('').contains('x')",
+        "lists.range(100000).exists(i, 'a'.matches(string(i) + '[a-z]{1000}'))",
+    ];
+
+    #[test]
+    fn what_all_expressions_take_together_has_an_end() {
+        let languages = Languages::default();
+        let object = json!({"spec": {"words": vec!["word"; 2_000], "size": "1"}});
+        for hostile in HOSTILE {
+            let metered = languages.metered(1_000_000);
+            assert!(metered.holds(hostile, &object).is_err(), "{hostile}");
+            assert!(metered.left() == 0, "{hostile} took {} less", metered.left());
+            let refused = metered.path(".spec.size", &object).unwrap_err();
+            assert!(
+                refused.starts_with("the expressions take too long together"),
+                "{refused}"
+            );
+        }
+        let metered = languages.metered(1_000_000);
+        let names = vec!["*"; 400].join(",");
+        metered.path(&format!(".spec.words[{names}]"), &object).unwrap();
+        assert!(metered.left() < 300_000, "{}", metered.left());
+        // What people write takes little.
+        let metered = languages.metered(1_000);
+        assert!(metered.holds("object.spec.size == '1'", &object).unwrap());
+        assert_eq!(metered.path(".spec.size", &object).unwrap(), "1");
+        assert!(metered.left() > 900, "{}", metered.left());
     }
 }

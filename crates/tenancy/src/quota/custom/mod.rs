@@ -11,15 +11,17 @@ mod languages;
 mod measure;
 mod reach;
 mod recount;
+mod scale;
 
 pub use self::{
     admission::{Charge, Review, Step, leaving, matching},
-    change::{validate, validate_change},
+    change::{MOST_QUOTAS, validate, validate_change, validate_number},
     expressions::Expressions,
-    languages::Languages,
+    languages::{Languages, Metered},
     measure::{Measured, Unmeasured, Usage, measure},
     reach::{Asked, Kinds, Reach, reach},
     recount::{Recount, recount},
+    scale::Scaled,
 };
 use crate::quantity::Quantity;
 use api::capsule::v1beta2::{CustomQuota, GlobalCustomQuota, QuotaSource};

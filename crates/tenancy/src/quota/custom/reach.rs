@@ -2,12 +2,12 @@
 //! them, for the reason that [`crate::quota::global`] has: too much here costs a call, too little lets something pass
 //! uncounted.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use api::capsule::v1beta2::{CustomQuota, GlobalCustomQuota, QuotaSource, VersionKind};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
-use super::measure::is_version;
+use super::{measure::is_version, scale::Scaled};
 use crate::{name::is_dns_subdomain, quota::global::reach::common};
 
 /// The label that says a namespace's name.
@@ -85,6 +85,8 @@ pub struct Reach {
     pub is_cluster_wide: bool,
     /// Whether one may read a status.
     pub reads_status: bool,
+    /// Kinds whose scale one of them counts.
+    pub scales: BTreeMap<Scaled, Asked>,
 }
 
 /// What these quotas are about. `None` if nothing is counted.
@@ -92,21 +94,24 @@ pub fn reach<'a>(
     namespaced: impl IntoIterator<Item = &'a CustomQuota>,
     global: impl IntoIterator<Item = &'a GlobalCustomQuota>,
 ) -> Option<Reach> {
-    let mut kinds = BTreeMap::new();
+    let (mut kinds, mut scales) = (BTreeMap::new(), BTreeMap::new());
     let (mut selectors, mut is_cluster_wide, mut reads_status) = (Vec::new(), false, false);
     for quota in namespaced {
         let namespace = quota.metadata.namespace.clone().unwrap_or_default();
-        for kind in quota.spec.sources.iter().filter_map(|source| Kinds::of(&source.kind)) {
-            let asked = kinds.entry(kind).or_insert_with(|| Asked::In(BTreeSet::new()));
-            if let Asked::In(namespaces) = asked {
-                namespaces.insert(namespace.clone());
+        for (source, kind) in named_kinds(&quota.spec.sources) {
+            for scaled in Scaled::read_by(source, &kind) {
+                ask_in(scales.entry(scaled), &namespace);
             }
+            ask_in(kinds.entry(kind), &namespace);
         }
         reads_status |= quota.spec.sources.iter().any(says_status);
         selectors.push(named(namespace));
     }
     for quota in global {
-        for kind in quota.spec.sources.iter().filter_map(|source| Kinds::of(&source.kind)) {
+        for (source, kind) in named_kinds(&quota.spec.sources) {
+            for scaled in Scaled::read_by(source, &kind) {
+                scales.insert(scaled, Asked::Everywhere);
+            }
             kinds.insert(kind, Asked::Everywhere);
         }
         reads_status |= quota.spec.sources.iter().any(says_status);
@@ -116,7 +121,7 @@ pub fn reach<'a>(
             own => selectors.extend(own.iter().cloned()),
         }
     }
-    for asked in kinds.values_mut() {
+    for asked in kinds.values_mut().chain(scales.values_mut()) {
         if matches!(asked, Asked::In(namespaces) if namespaces.len() > NAMESPACES) {
             *asked = Asked::Everywhere;
         }
@@ -134,7 +139,21 @@ pub fn reach<'a>(
         },
         is_cluster_wide,
         reads_status,
+        scales,
     })
+}
+
+fn named_kinds(sources: &[QuotaSource]) -> impl Iterator<Item = (&QuotaSource, Kinds)> {
+    sources
+        .iter()
+        .filter_map(|source| Some((source, Kinds::of(&source.kind)?)))
+}
+
+/// One namespace more.
+fn ask_in<K: Ord>(entry: Entry<'_, K, Asked>, namespace: &str) {
+    if let Asked::In(namespaces) = entry.or_insert_with(|| Asked::In(BTreeSet::new())) {
+        namespaces.insert(namespace.to_owned());
+    }
 }
 
 fn named(namespace: String) -> LabelSelector {
@@ -148,14 +167,18 @@ fn named(namespace: String) -> LabelSelector {
     }
 }
 
-/// Whether an expression has the word in it. One that puts the word together sees a status when it is counted.
 fn says_status(source: &QuotaSource) -> bool {
+    says(source, "status")
+}
+
+/// Whether an expression has the word in it. One that puts the word together sees what it means when it is counted.
+pub(super) fn says(source: &QuotaSource, word: &str) -> bool {
     let selectors = source.selectors.iter();
     let more = selectors.flat_map(|selector| selector.field_selectors.iter().chain(&selector.cel_expressions));
     [&source.path, &source.cel]
         .into_iter()
         .chain(more)
-        .any(|text| text.contains("status"))
+        .any(|text| text.contains(word))
 }
 
 #[cfg(test)]

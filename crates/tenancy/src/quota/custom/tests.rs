@@ -517,3 +517,35 @@ proptest! {
         prop_assert_eq!(forwards.to_string(), by_hand.max(0).to_string());
     }
 }
+
+#[test]
+fn a_quota_has_an_end_of_what_it_says() {
+    let quota = |sources: Value, scopes: usize| {
+        let sources: Vec<QuotaSource> = serde_json::from_value(sources).unwrap();
+        let scopes = vec![LabelSelector::default(); scopes];
+        validate(&Wire("1".to_owned()), &sources, &scopes, &Fake).map_err(|denial| denial.message)
+    };
+    let many = |source: Value, number: usize| Value::Array(vec![source; number]);
+    let count = || json!({"apiVersion": "v1", "kind": "Pod", "op": "count"});
+    assert!(quota(many(count(), 32), 64).is_ok());
+    assert!(
+        quota(many(count(), 33), 0)
+            .unwrap_err()
+            .contains("there are 33 sources; a quota has at most 32")
+    );
+    assert!(
+        quota(many(count(), 1), 65)
+            .unwrap_err()
+            .contains("there are 65 selectors")
+    );
+    let mut choosy = count();
+    choosy["selectors"] = json!([{"celExpressions": vec!["yes"; 43], "fieldSelectors": [".a"]}]);
+    assert!(quota(many(choosy.clone(), 2), 0).is_ok());
+    assert!(
+        quota(many(choosy, 3), 0)
+            .unwrap_err()
+            .contains("there are 132 expressions; a quota has at most 128")
+    );
+    assert_eq!(validate_number(49), Ok(()));
+    assert!(validate_number(50).unwrap_err().message.contains("at most 50"));
+}

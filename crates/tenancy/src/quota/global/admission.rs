@@ -3,9 +3,10 @@
 use api::capsule::v1beta2::LedgerObject;
 use jiff::Timestamp;
 
-use super::{Account, GlobalQuota};
+use super::{Account, GlobalQuota, Whose};
 use crate::{
     denial::Denial,
+    quantity::Quantity,
     quota::{
         amounts::{Amounts, InvalidAmount},
         ledger::{self, Excess, Ledger, Refusal},
@@ -86,16 +87,16 @@ pub fn admit(
     }
     match account.ledger.reserve(&request, &quota.hard, review.now) {
         Ok(ledger) => Ok(Some(ledger)),
-        Err(Refusal::Exceeded(excess)) => Err(exceeded(&quota.name, &excess)),
-        Err(Refusal::Full) => Err(not_ready(
-            &quota.name,
-            "too many requests are on their way; please retry",
-        )),
+        Err(Refusal::Exceeded(excess)) => Err(exceeded(quota, &excess)),
+        Err(Refusal::Full) => Err(not_ready(quota, "too many requests are on their way; please retry")),
     }
 }
 
 /// What a request takes of a quota: `None` if nothing.
-fn charge(quota: &GlobalQuota, review: &Review<'_>) -> Result<Option<ledger::Request>, Denial> {
+///
+/// # Errors
+/// If the object does not say what it has to say, or says an amount that cannot be counted.
+pub fn charge(quota: &GlobalQuota, review: &Review<'_>) -> Result<Option<ledger::Request>, Denial> {
     if !review.counts() || !inside(quota, review.object)? {
         return Ok(None);
     }
@@ -109,10 +110,13 @@ fn charge(quota: &GlobalQuota, review: &Review<'_>) -> Result<Option<ledger::Req
         && !review.is_report()
         && let Some(missing) = usage::unspecified(review.object, &quota.hard)
     {
+        let whose = match &quota.whose {
+            Whose::Quota => format!("failed GlobalResourceQuota {:?}", quota.name),
+            // As Kubernetes says it.
+            Whose::Tenant(_) => format!("failed quota: {}", quota.name),
+        };
         let message = format!(
-            "failed GlobalResourceQuota {:?}: {missing}; the quota limits these resources, so every container has to \
-             say how much of them it needs",
-            quota.name
+            "{whose}: {missing}; the quota limits these resources, so every container has to say how much of them it needs"
         );
         return Err(Denial::new("spec.containers", "QuotaUnspecified", message));
     }
@@ -129,8 +133,7 @@ fn charge(quota: &GlobalQuota, review: &Review<'_>) -> Result<Option<ledger::Req
 }
 
 fn inside(quota: &GlobalQuota, object: &Object) -> Result<bool, Denial> {
-    usage::in_scopes(&quota.quota, object)
-        .map_err(|error| not_ready(&quota.name, &format!("spec.quota.scopeSelector: {error}")))
+    usage::in_scopes(&quota.quota, object).map_err(|error| not_ready(quota, &format!("its scopeSelector: {error}")))
 }
 
 /// The account, if it can be relied on.
@@ -140,7 +143,7 @@ fn ready<'a>(
     ledger_name: &str,
     namespace: &str,
 ) -> Result<&'a Account, Denial> {
-    let refuse = |why: String| Err(not_ready(&quota.name, &why));
+    let refuse = |why: String| Err(not_ready(quota, &why));
     let Some(account) = account else {
         return refuse(format!("QuantityLedger {ledger_name:?} does not exist"));
     };
@@ -159,8 +162,14 @@ fn ready<'a>(
     Ok(account)
 }
 
-fn not_ready(quota: &str, why: &str) -> Denial {
-    let message = format!("GlobalResourceQuota {quota:?} is not ready: {why}");
+pub(in crate::quota) fn not_ready(quota: &GlobalQuota, why: &str) -> Denial {
+    let message = match &quota.whose {
+        Whose::Quota => format!("GlobalResourceQuota {:?} is not ready: {why}", quota.name),
+        Whose::Tenant(tenant) => format!(
+            "ResourceQuota {:?} of Tenant {tenant:?} is not ready: {why}; please retry",
+            quota.name
+        ),
+    };
     Denial::new("", "QuotaNotReady", message).with_code(500)
 }
 
@@ -168,7 +177,32 @@ fn uncountable(error: &InvalidAmount) -> Denial {
     Denial::new(error.field.clone(), "InvalidAmount", error.to_string())
 }
 
-fn exceeded(quota: &str, excess: &[Excess]) -> Denial {
+pub(in crate::quota) fn exceeded(quota: &GlobalQuota, excess: &[Excess]) -> Denial {
+    let message = match &quota.whose {
+        Whose::Quota => exceeded_words(&quota.name, excess),
+        Whose::Tenant(tenant) => exceeded_words_of_tenant(tenant, &quota.name, excess),
+    };
+    Denial::new("", "QuotaExceeded", message)
+}
+
+/// In the words that Kubernetes has for the quota of a namespace, which programs look for.
+fn exceeded_words_of_tenant(tenant: &str, quota: &str, excess: &[Excess]) -> String {
+    let list = |amount: fn(&Excess) -> Quantity| {
+        let amounts = excess
+            .iter()
+            .map(|excess| format!("{}={}", excess.resource, amount(excess)));
+        amounts.collect::<Vec<_>>().join(",")
+    };
+    format!(
+        "exceeded quota: {quota}, requested: {}, used: {}, limited: {}; an administrator of this cluster set the limit, for \
+         all namespaces of Tenant {tenant:?} together",
+        list(|excess| excess.requested),
+        list(Excess::current),
+        list(|excess| excess.hard)
+    )
+}
+
+fn exceeded_words(quota: &str, excess: &[Excess]) -> String {
     let parts: Vec<String> = excess
         .iter()
         .map(|excess| {
@@ -183,10 +217,9 @@ fn exceeded(quota: &str, excess: &[Excess]) -> Denial {
             )
         })
         .collect();
-    let message = format!(
+    format!(
         "resource exceeds GlobalResourceQuota {quota:?}: {}; an administrator of this cluster set the limit, for all \
          namespaces of the quota together",
         parts.join(", ")
-    );
-    Denial::new("", "QuotaExceeded", message)
+    )
 }

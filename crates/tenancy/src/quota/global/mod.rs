@@ -24,10 +24,11 @@ use k8s_openapi::{
 };
 use sha2::{Digest, Sha256};
 
+pub(in crate::quota) use self::admission::{exceeded, not_ready};
 pub(crate) use self::change::check_change;
 pub use self::{
     account::Account,
-    admission::{Operation, Review, admit},
+    admission::{Operation, Review, admit, charge},
     change::{validate, validate_change},
     reach::{Counted, Moment, Reach, reach},
 };
@@ -49,7 +50,7 @@ pub fn ledger_name(quota: &str, uid: &str) -> String {
     format!("global-resource-quota-{}", hash::<16>(&format!("{quota}/{uid}")))
 }
 
-fn hash<const BYTES: usize>(text: &str) -> String {
+pub(in crate::quota) fn hash<const BYTES: usize>(text: &str) -> String {
     let digest = Sha256::digest(text.as_bytes());
     let kept = digest.iter().take(BYTES);
     kept.fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
@@ -66,11 +67,22 @@ pub fn labels(quota: &str) -> BTreeMap<String, String> {
     ])
 }
 
+/// Who says what the limits are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// The GlobalResourceQuota.
+    Quota,
+    /// The Tenant of this name, in `spec.resourceQuotas` or in annotations.
+    Tenant(String),
+}
+
 /// A quota, ready to be decided with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GlobalQuota {
-    /// Its name.
+    /// Its name, or that of its ResourceQuotas if a Tenant has it.
     pub name: String,
+    /// Who has it.
+    pub whose: Whose,
     /// `metadata.generation`.
     pub generation: i64,
     /// The limits of all namespaces together.
@@ -87,6 +99,7 @@ impl GlobalQuota {
     pub fn new(quota: &GlobalResourceQuota) -> Result<Self, InvalidAmount> {
         Ok(Self {
             name: quota.metadata.name.clone().unwrap_or_default(),
+            whose: Whose::Quota,
             generation: quota.metadata.generation.unwrap_or_default(),
             hard: Amounts::parse("spec.quota.hard", quota.spec.quota.hard.as_ref())?,
             quota: quota.spec.quota.clone(),

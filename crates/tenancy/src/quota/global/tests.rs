@@ -19,6 +19,7 @@ fn quota(spec: Value) -> GlobalQuota {
     let quota: ResourceQuotaSpec = serde_json::from_value(spec).unwrap();
     GlobalQuota {
         name: "q".to_owned(),
+        whose: Whose::Quota,
         generation: 2,
         hard: Amounts::parse("", quota.hard.as_ref()).unwrap(),
         quota,

@@ -2,14 +2,11 @@
 
 use api::capsule::v1beta2::{ResourcePool, ResourcePoolClaim};
 
-use super::{MOST_RESOURCES, Pool, RELEASE_ANNOTATION, asked, is_bound, is_released};
+use super::{MOST_CLAIMS_IN_A_NAMESPACE, MOST_RESOURCES, Pool, RELEASE_ANNOTATION, asked, is_bound, is_released};
 use crate::{
     denial::Denial,
     quantity::Quantity,
-    quota::{
-        amounts::{Amounts, InvalidAmount},
-        usage,
-    },
+    quota::{amounts::InvalidAmount, usage},
 };
 
 /// A pool with a default of nothing for every resource of its budget, if it asks for that. `None` if nothing changes.
@@ -39,7 +36,7 @@ pub fn validate_pool(pool: &ResourcePool, old: Option<&ResourcePool>) -> Result<
     let Some(old) = old.and_then(|old| Pool::new(old).ok()) else {
         return Ok(());
     };
-    let claimed = Amounts::sum(old.served.values());
+    let claimed = old.all_given();
     for (resource, before) in old.hard.iter() {
         let (claimed, after) = (claimed.get(resource), read.hard.get(resource));
         let stays = read.hard.names(resource);
@@ -113,6 +110,22 @@ pub fn validate_claim(claim: &ResourcePoolClaim, old: Option<&ResourcePoolClaim>
         return Err(Denial::new("spec.claim", "ClaimTooLarge", message));
     }
     Ok(())
+}
+
+/// Checks a new claim where there are so many already. What a pool serves is stored in one object, and one namespace is not
+/// to fill that.
+///
+/// # Errors
+/// If there are too many.
+pub fn validate_number(claims_beside: usize, old: Option<&ResourcePoolClaim>) -> Result<(), Denial> {
+    if old.is_some() || claims_beside < MOST_CLAIMS_IN_A_NAMESPACE {
+        return Ok(());
+    }
+    let message = format!(
+        "this namespace has {claims_beside} claims, and a namespace has at most {MOST_CLAIMS_IN_A_NAMESPACE}; delete one that \
+         is not used, or make one larger instead"
+    );
+    Err(Denial::new("", "TooManyClaims", message))
 }
 
 /// What surrounds the deletion of a claim.

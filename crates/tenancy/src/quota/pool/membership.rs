@@ -8,29 +8,35 @@ use api::capsule::{
 use super::{Pool, asked, is_bound};
 use crate::quota::{amounts::Amounts, verdict::Verdict};
 
-/// The pool for a claim that names none: one that has the claim's namespace and offers every resource that is asked for.
-/// One with enough left is better than one without, and then the first by name.
-pub fn assign<'a>(claim: &ResourcePoolClaim, namespace: &str, pools: &'a [ResourcePool]) -> Option<&'a str> {
-    let asked = asked(claim).ok()?;
-    let offers = pools.iter().filter_map(|pool| {
-        let name = pool.metadata.name.as_deref()?;
-        let available = offer(pool, namespace)?;
-        available
-            .names_all_of(&asked)
-            .then(|| (!asked.fit_in(&available), name))
+/// Pools for a claim that names none: those that have the claim's namespace and offer every resource that is asked for, the
+/// best first. One with enough left is better than one without, and then the first by name.
+///
+/// What is left is read from `status.allocation`: the claims of a pool are not needed.
+pub fn candidates<'a>(
+    claim: &ResourcePoolClaim,
+    namespace: &str,
+    pools: impl IntoIterator<Item = &'a ResourcePool>,
+) -> Vec<&'a ResourcePool> {
+    let Ok(asked) = asked(claim) else {
+        return Vec::new();
+    };
+    let offers = pools.into_iter().filter_map(|pool| {
+        let pool = Some(pool).filter(|pool| covers(pool, namespace))?;
+        let hard = Amounts::observed(pool.spec.quota.hard.as_ref());
+        let allocation = pool.status.as_ref().and_then(|status| status.allocation.as_ref());
+        let left = allocation.map_or_else(Amounts::default, |left| Amounts::observed(Some(&left.available)));
+        hard.names_all_of(&asked).then(|| (!asked.fit_in(&left), pool))
     });
-    offers.min().map(|(_, name)| name)
+    let mut offers: Vec<_> = offers.collect();
+    offers.sort_by_key(|(lacks, pool)| (*lacks, pool.metadata.name.as_deref()));
+    offers.into_iter().map(|(_, pool)| pool).collect()
 }
 
-/// What a pool has left for a namespace. `None` if it has nothing for it.
-fn offer(pool: &ResourcePool, namespace: &str) -> Option<Amounts> {
-    if pool.metadata.deletion_timestamp.is_some() {
-        return None;
-    }
-    let read = Pool::new(pool).ok()?;
-    let covers = read.namespaces.iter().any(|covered| covered == namespace);
-    let claimed = Amounts::sum(read.served.values());
-    covers.then(|| read.hard.minus(&claimed))
+/// Whether a pool is for a namespace, and stays.
+fn covers(pool: &ResourcePool, namespace: &str) -> bool {
+    let status = pool.status.as_ref();
+    pool.metadata.deletion_timestamp.is_none()
+        && status.is_some_and(|status| status.namespaces.iter().any(|covered| covered == namespace))
 }
 
 /// The pool that serves a claim; or the condition Ready that says why none does. `pool` is the one that the claim names,
@@ -47,14 +53,10 @@ pub fn associate(claim: &ResourcePoolClaim, pool: Option<&ResourcePool>) -> Resu
         return failed("no pool reference was defined".to_owned());
     }
     let namespace = claim.metadata.namespace.as_deref().unwrap_or_default();
-    let serving = pool.and_then(|pool| {
-        Some((
-            pool.metadata.uid.as_ref()?,
-            Pool::new(pool).ok()?,
-            offer(pool, namespace)?,
-        ))
-    });
-    let Some((uid, pool, _)) = serving else {
+    let serving = pool
+        .filter(|pool| covers(pool, namespace))
+        .and_then(|pool| Some((pool.metadata.uid.as_ref()?, Pool::new(pool).ok()?)));
+    let Some((uid, pool)) = serving else {
         return failed("resourcepool not available".to_owned());
     };
     let asked = match asked(claim) {

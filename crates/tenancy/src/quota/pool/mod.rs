@@ -1,11 +1,13 @@
 //! ResourcePool: a budget that is divided among namespaces by claims.
 //!
 //! A claim is served when everything that it asks for is left in the pool, the oldest first; what is served becomes the
-//! limit of a ResourceQuota in the claim's namespace. A claim is bound while what it gives is in use.
+//! limit of a ResourceQuota in the claim's namespace. A claim is bound while what it gives is in use, and what it gives back
+//! stays counted for its namespace while it is used.
 
 mod admission;
 mod binding;
 mod division;
+mod held;
 mod membership;
 mod plan;
 
@@ -15,9 +17,10 @@ use api::capsule::v1beta2::{ResourcePool, ResourcePoolClaim, ResourcePoolConfig}
 use k8s_openapi::api::core::v1::ResourceQuotaSpec;
 
 pub use self::{
-    admission::{Deletion, prepare, validate_claim, validate_deletion, validate_pool, with_defaults},
+    admission::{Deletion, prepare, validate_claim, validate_deletion, validate_number, validate_pool, with_defaults},
     division::{Exhaustion, Outcome},
-    membership::{assign, associate},
+    held::{Allowance, Place},
+    membership::{associate, candidates},
     plan::{Letting, Plan, child_name, labels, plan},
 };
 use super::amounts::{Amounts, InvalidAmount};
@@ -46,10 +49,21 @@ pub struct Pool {
     pub quota: ResourceQuotaSpec,
     /// How claims are treated.
     pub config: ResourcePoolConfig,
-    /// What is served already, by the UID of the claim.
-    pub served: BTreeMap<String, Amounts>,
+    /// What was given, by the UID of the claim. A claim may be gone whose namespace still uses some of it.
+    pub given: BTreeMap<String, Given>,
     /// The namespaces that it had when it was looked at last.
     pub namespaces: Vec<String>,
+}
+
+/// What a claim was given.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Given {
+    /// The name of the claim.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// How much.
+    pub amounts: Amounts,
 }
 
 impl Pool {
@@ -59,7 +73,7 @@ impl Pool {
     /// If an amount of its spec is negative or no quantity.
     pub fn new(pool: &ResourcePool) -> Result<Self, InvalidAmount> {
         let status = pool.status.as_ref();
-        let served = status.into_iter().flat_map(|status| status.claims.values().flatten());
+        let given = status.into_iter().flat_map(|status| status.claims.values().flatten());
         Ok(Self {
             name: pool.metadata.name.clone().unwrap_or_default(),
             uid: pool.metadata.uid.clone().unwrap_or_default(),
@@ -67,11 +81,23 @@ impl Pool {
             defaults: Amounts::parse("spec.defaults", Some(&pool.spec.defaults))?,
             quota: pool.spec.quota.clone(),
             config: pool.spec.config,
-            served: served
-                .map(|claim| (claim.uid.clone(), Amounts::observed(Some(&claim.claims))))
+            given: given
+                .map(|claim| {
+                    let given = Given {
+                        name: claim.name.clone(),
+                        namespace: claim.namespace.clone(),
+                        amounts: Amounts::observed(Some(&claim.claims)),
+                    };
+                    (claim.uid.clone(), given)
+                })
                 .collect(),
             namespaces: status.map(|status| status.namespaces.clone()).unwrap_or_default(),
         })
+    }
+
+    /// The sum of what was given.
+    pub fn all_given(&self) -> Amounts {
+        Amounts::sum(self.given.values().map(|given| &given.amounts))
     }
 }
 
@@ -85,6 +111,10 @@ pub fn asked(claim: &ResourcePoolClaim) -> Result<Amounts, InvalidAmount> {
 
 /// Most resources that a claim names. What it lacks is written into its status and its pool's.
 pub const MOST_RESOURCES: usize = 64;
+/// Most claims in a namespace.
+pub const MOST_CLAIMS_IN_A_NAMESPACE: usize = 100;
+/// Most claims that a pool serves.
+pub const MOST_CLAIMS: usize = 1_000;
 
 /// Whether the status says that the claim is in use.
 pub fn is_bound(claim: &ResourcePoolClaim) -> bool {

@@ -12,9 +12,10 @@ use k8s_openapi::{
 };
 
 use super::{
-    BOUND_CONDITION, EXHAUSTED_CONDITION, MOST_RESOURCES, Pool, asked,
+    BOUND_CONDITION, EXHAUSTED_CONDITION, Given, MOST_RESOURCES, Pool, asked,
     binding::in_use,
-    division::{Asking, Exhaustion, Lack, Outcome, divide},
+    division::{Asking, Division, Exhaustion, Lack, Outcome, divide},
+    held::Place,
     is_released,
 };
 use crate::quota::{amounts::Amounts, verdict::Verdict};
@@ -54,6 +55,8 @@ pub struct Plan {
     pub left: Vec<String>,
     /// What each served claim has, by UID.
     pub served: BTreeMap<String, Amounts>,
+    /// That, and what namespaces still use of what their claims gave back, by the UID of a claim.
+    pub given: BTreeMap<String, Given>,
     /// The sum of what is served, for each resource of the pool.
     pub claimed: Amounts,
     /// What is left, for each resource of the pool.
@@ -71,50 +74,60 @@ pub struct Plan {
 /// A claim that is looked at.
 struct Queued<'a> {
     uid: &'a str,
+    name: &'a str,
     namespace: &'a str,
     asked: Amounts,
 }
 
-/// Plans for a pool. `claims` are those whose `status.pool` is this pool, `namespaces` those that its selectors match and
-/// that are not going away, `used` says what the ResourceQuota in each of them reports.
+/// Plans for a pool. `claims` are those whose `status.pool` is this pool, `places` the namespaces that its selectors match.
 pub fn plan(
     pool: &Pool,
     owner: &OwnerReference,
     claims: &[ResourcePoolClaim],
-    namespaces: &BTreeSet<String>,
-    used: &BTreeMap<String, Amounts>,
+    places: &BTreeMap<String, Place>,
 ) -> Plan {
-    let (queue, lets_go) = sort(pool, claims, namespaces);
+    let namespaces: BTreeSet<&str> = places
+        .iter()
+        .filter(|(_, place)| !place.is_ending)
+        .map(|(namespace, _)| namespace.as_str())
+        .collect();
+    let (queue, lets_go) = sort(pool, claims, &namespaces);
     let asking: Vec<Asking<'_>> = queue.iter().map(Queued::asking).collect();
-    let division = divide(pool, &asking);
+    let division = divide(pool, &asking, places);
     let mut having: BTreeMap<&str, Vec<Asking<'_>>> = BTreeMap::new();
     for claim in &queue {
         if let Some(served) = division.served.get(claim.uid) {
             having.entry(claim.namespace).or_default().push(Asking {
-                uid: claim.uid,
                 asked: served,
+                ..claim.asking()
             });
         }
     }
     let of = |namespace: &str| having.get(namespace).map(Vec::as_slice).unwrap_or_default();
     // Claims are in use for what they have, not for what they ask for.
-    let bound: BTreeSet<&str> = used
+    let bound: BTreeSet<&str> = places
         .iter()
-        .flat_map(|(namespace, used)| in_use(of(namespace), &used.only(&pool.hard)))
+        .filter_map(|(namespace, place)| Some((namespace, place.allowance.as_ref()?)))
+        .flat_map(|(namespace, allowance)| in_use(of(namespace), &allowance.used.only(&pool.hard)))
         .collect();
+    let covered = division.by_namespace(&asking);
+    let child = |namespace: &&str| {
+        let served = covered.get(*namespace).cloned().unwrap_or_default();
+        let held = division.held.get(*namespace).zip(places.get(*namespace));
+        let kept = held.map(|(held, place)| place.kept(held, &served.plus(&pool.defaults)));
+        child(pool, owner, namespace, &served.plus(&kept.unwrap_or_default()))
+    };
     Plan {
-        children: namespaces
-            .iter()
-            .map(|namespace| child(pool, owner, namespace, of(namespace)))
-            .collect(),
+        children: namespaces.iter().map(child).collect(),
         left: pool
             .namespaces
             .iter()
-            .filter(|namespace| !namespaces.contains(*namespace))
+            .filter(|namespace| !namespaces.contains(namespace.as_str()))
             .cloned()
             .collect(),
         claimed: division.claimed.all_of(&pool.hard),
-        available: pool.hard.minus(&division.claimed),
+        available: division.available(pool),
+        given: given(pool, &queue, &division),
         verdicts: division
             .outcomes
             .iter()
@@ -127,10 +140,54 @@ pub fn plan(
     }
 }
 
+/// What is written down as given. What a namespace holds stands under one claim that had some of it: there may be no end of
+/// claims that come and go.
+fn given(pool: &Pool, queue: &[Queued<'_>], division: &Division) -> BTreeMap<String, Given> {
+    let mut given: BTreeMap<String, Given> = BTreeMap::new();
+    for claim in queue {
+        if let Some(amounts) = division.served.get(claim.uid) {
+            let served = Given {
+                name: claim.name.to_owned(),
+                namespace: claim.namespace.to_owned(),
+                amounts: amounts.clone(),
+            };
+            given.insert(claim.uid.to_owned(), served);
+        }
+    }
+    let asked: BTreeMap<&str, &Amounts> = queue.iter().map(|claim| (claim.uid, &claim.asked)).collect();
+    let (there, gone): (Vec<_>, Vec<_>) = pool.given.iter().partition(|(uid, _)| asked.contains_key(uid.as_str()));
+    let (mut held, mut under) = (division.held.clone(), BTreeMap::new());
+    for (uid, before) in gone.into_iter().chain(there) {
+        let Some(held) = held.get_mut(&before.namespace) else {
+            continue;
+        };
+        // Not what it asks for: that it would be served with.
+        let asked = asked.get(uid.as_str());
+        let surplus = asked.map_or_else(|| before.amounts.clone(), |asked| before.amounts.minus(asked));
+        let part = surplus.least(held).without_zeros();
+        if part.is_zero() {
+            continue;
+        }
+        *held = held.minus(&part);
+        let uid = match asked {
+            Some(_) => uid,
+            None => under.entry(&before.namespace).or_insert(uid),
+        };
+        let of_claim = given.entry(uid.clone()).or_insert_with(|| Given {
+            amounts: Amounts::default(),
+            ..before.clone()
+        });
+        of_claim.amounts = of_claim.amounts.plus(&part);
+    }
+    given
+}
+
 impl Queued<'_> {
     fn asking(&self) -> Asking<'_> {
         Asking {
             uid: self.uid,
+            name: self.name,
+            namespace: self.namespace,
             asked: &self.asked,
         }
     }
@@ -140,7 +197,7 @@ impl Queued<'_> {
 fn sort<'a>(
     pool: &Pool,
     claims: &'a [ResourcePoolClaim],
-    namespaces: &BTreeSet<String>,
+    namespaces: &BTreeSet<&str>,
 ) -> (Vec<Queued<'a>>, Vec<Letting>) {
     let mut in_order: Vec<&ResourcePoolClaim> = claims.iter().collect();
     let made = |claim: &ResourcePoolClaim| claim.metadata.creation_timestamp.as_ref().map(|time| time.0);
@@ -153,14 +210,20 @@ fn sort<'a>(
         let (Some(uid), Some(namespace)) = (&claim.metadata.uid, &claim.metadata.namespace) else {
             continue;
         };
+        let name = claim.metadata.name.as_deref().unwrap_or_default();
         // A claim that is going frees what it has; so does one that says nothing that can be counted, or more than admission
         // lets pass.
-        let stays = namespaces.contains(namespace) && !is_released(claim);
+        let stays = namespaces.contains(namespace.as_str()) && !is_released(claim);
         match asked(claim) {
             Ok(asked)
                 if stays && asked.iter().count() <= MOST_RESOURCES && claim.metadata.deletion_timestamp.is_none() =>
             {
-                queue.push(Queued { uid, namespace, asked });
+                queue.push(Queued {
+                    uid,
+                    name,
+                    namespace,
+                    asked,
+                });
             }
             _ => lets_go.push(Letting {
                 uid: uid.clone(),
@@ -171,8 +234,7 @@ fn sort<'a>(
     (queue, lets_go)
 }
 
-fn child(pool: &Pool, owner: &OwnerReference, namespace: &str, served: &[Asking<'_>]) -> ResourceQuota {
-    let sum = Amounts::sum(served.iter().map(|claim| claim.asked));
+fn child(pool: &Pool, owner: &OwnerReference, namespace: &str, allowed: &Amounts) -> ResourceQuota {
     ResourceQuota {
         metadata: ObjectMeta {
             name: Some(child_name(&pool.name)),
@@ -182,7 +244,7 @@ fn child(pool: &Pool, owner: &OwnerReference, namespace: &str, served: &[Asking<
             ..ObjectMeta::default()
         },
         spec: Some(ResourceQuotaSpec {
-            hard: Some(sum.without_zeros().plus(&pool.defaults).to_wire()),
+            hard: Some(allowed.clone().without_zeros().plus(&pool.defaults).to_wire()),
             ..pool.quota.clone()
         }),
         status: None,
@@ -194,6 +256,7 @@ fn verdicts(outcome: &Outcome, is_bound: bool) -> Vec<Verdict> {
         Outcome::Served => Verdict::no(EXHAUSTED_CONDITION, "NoExhaustions", "resource claimable from pool"),
         Outcome::Exhausted(lacks) => Verdict::yes(EXHAUSTED_CONDITION, "PoolExhausted", describe(lacks, "available")),
         Outcome::Queued(lacks) => Verdict::yes(EXHAUSTED_CONDITION, "QueueExhausted", describe(lacks, "queued")),
+        Outcome::Crowded(words) => Verdict::yes(EXHAUSTED_CONDITION, "PoolExhausted", words.clone()),
     };
     let bound = match outcome {
         _ if is_bound => Verdict::yes(BOUND_CONDITION, "InUse", "claim is used"),

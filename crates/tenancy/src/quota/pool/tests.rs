@@ -1,7 +1,5 @@
-use std::collections::BTreeSet;
-
 use api::capsule::v1beta2::ResourcePool;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::{api::core::v1::ResourceQuota, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use proptest::prelude::*;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -9,6 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     denial::Denial,
+    quantity::Quantity,
     quota::{amounts::tests::amounts, verdict::Verdict},
 };
 
@@ -69,13 +68,47 @@ fn released(mut claim: ResourcePoolClaim) -> ResourcePoolClaim {
 }
 
 fn planned(pool: &ResourcePool, claims: &[ResourcePoolClaim], used: &[(&str, &str)]) -> Plan {
+    let used = |namespace: &str| {
+        used.iter()
+            .find(|(of, _)| *of == namespace)
+            .map_or("", |(_, used)| *used)
+    };
+    in_places(
+        pool,
+        claims,
+        &[("a", quota("", "", used("a"))), ("b", quota("", "", used("b")))],
+    )
+}
+
+/// What a ResourceQuota says that is written with one `hard`, while Kubernetes goes by another.
+fn quota(written: &str, known: &str, used: &str) -> Place {
+    let quota: ResourceQuota = serde_json::from_value(json!({
+        "spec": {"hard": wire(written)}, "status": {"hard": wire(known), "used": wire(used)}}))
+    .unwrap();
+    Place {
+        is_ending: false,
+        allowance: Some(Allowance::of(&quota)),
+    }
+}
+
+fn ending(place: Place) -> Place {
+    Place {
+        is_ending: true,
+        ..place
+    }
+}
+
+fn in_places(pool: &ResourcePool, claims: &[ResourcePoolClaim], places: &[(&str, Place)]) -> Plan {
+    let places = places.iter().map(|(name, place)| ((*name).to_owned(), place.clone()));
     let owner = OwnerReference::default();
-    let namespaces = ["a".to_owned(), "b".to_owned()].into();
-    let used = used
-        .iter()
-        .map(|(namespace, used)| ((*namespace).to_owned(), amounts(used)))
-        .collect();
-    plan(&Pool::new(pool).unwrap(), &owner, claims, &namespaces, &used)
+    plan(&Pool::new(pool).unwrap(), &owner, claims, &places.collect())
+}
+
+/// What a namespace may use by a plan.
+fn allowed(plan: &Plan, namespace: &str) -> Option<Amounts> {
+    let mut children = plan.children.iter();
+    let child = children.find(|child| child.metadata.namespace.as_deref() == Some(namespace))?;
+    Some(Amounts::observed(child.spec.as_ref()?.hard.as_ref()))
 }
 
 /// `type reason message` of a claim's conditions.
@@ -299,23 +332,35 @@ fn the_claims_that_cover_the_use_are_bound(#[case] which: &str, #[case] used: &s
 
 #[test]
 fn a_claim_without_a_pool_gets_one_that_has_enough() {
-    let named = |name: &str, hard: &str, served: &[(&str, &str)]| {
-        let mut pool = pool(hard, json!({}), served);
+    let named = |name: &str, hard: &str, left: &str| {
+        let mut pool = pool(hard, json!({}), &[]);
         pool.metadata.name = Some(name.to_owned());
+        let allocation = json!({"hard": wire(hard), "used": {}, "available": wire(left)});
+        pool.status.as_mut().unwrap().allocation = serde_json::from_value(allocation).unwrap();
         pool
     };
+    let mut ending = named("0", "cpu=8", "cpu=8");
+    ending.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
     let pools = [
-        named("d", "cpu=8", &[("x", "cpu=8")]),
-        named("c", "cpu=8", &[]),
-        named("b", "cpu=4 pods=1", &[]),
-        named("a", "pods=9", &[]),
+        ending,
+        named("d", "cpu=8", "cpu=0"),
+        named("c", "cpu=8", "cpu=8"),
+        named("b", "cpu=4 pods=1", "cpu=4 pods=1"),
+        named("a", "pods=9", "pods=9"),
+        pool("cpu=8", json!({}), &[]),
     ];
-    let asks = |asks: &str, namespace: &str| assign(&claim("new", 1, asks), namespace, &pools);
-    assert_eq!(asks("cpu=1", "a"), Some("b"));
-    assert_eq!(asks("cpu=5", "a"), Some("c"));
-    assert_eq!(asks("cpu=9", "a"), Some("b"));
-    assert_eq!(asks("memory=1", "a"), None);
-    assert_eq!(asks("cpu=1", "c"), None);
+    let asks = |asks: &str, namespace: &str| -> Vec<&str> {
+        let found = candidates(&claim("new", 1, asks), namespace, &pools);
+        found
+            .iter()
+            .map(|pool| pool.metadata.name.as_deref().unwrap())
+            .collect()
+    };
+    assert_eq!(asks("cpu=1", "a"), ["b", "c", "d", "gold"]);
+    assert_eq!(asks("cpu=5", "a"), ["c", "b", "d", "gold"]);
+    assert_eq!(asks("cpu=9", "a"), ["b", "c", "d", "gold"]);
+    assert_eq!(asks("memory=1", "a"), [""; 0]);
+    assert_eq!(asks("cpu=1", "c"), [""; 0]);
 }
 
 #[test]
@@ -458,27 +503,207 @@ fn a_claim_asks_for_something_and_for_no_more_than_a_status_can_say() {
     assert_eq!(validate_claim(&asking(64, "1"), None), Ok(()));
     let much = asking(65, "1");
     assert!(message(&much).contains("at most 64"));
+    assert_eq!(validate_number(99, None), Ok(()));
+    assert!(
+        validate_number(100, None)
+            .unwrap_err()
+            .message
+            .contains("has at most 100")
+    );
+    assert_eq!(validate_number(200, Some(&much)), Ok(()));
     // Stored before: its metadata can change, and its pool lets it go.
     assert_eq!(validate_claim(&much, Some(&much)), Ok(()));
-    let namespaces = BTreeSet::from(["a".to_owned()]);
-    let plan = plan(
-        &Pool::default(),
-        &OwnerReference::default(),
-        &[much],
-        &namespaces,
-        &BTreeMap::new(),
-    );
+    let plan = planned(&pool("", json!({}), &[]), &[much], &[]);
     assert_eq!((plan.lets_go.len(), plan.exhaustions.len()), (1, 0));
 }
 
 /// Writes what a plan serves into the pool's status, as the controller does.
 fn publish(pool: &mut ResourcePool, plan: &Plan) {
-    let served = plan
-        .served
+    let mut claims: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for (uid, given) in &plan.given {
+        let Given {
+            name,
+            namespace,
+            amounts,
+        } = given;
+        let claim = json!({"name": name, "namespace": namespace, "uid": uid, "claims": amounts.to_wire()});
+        claims.entry(namespace.clone()).or_default().push(claim);
+    }
+    pool.status.as_mut().unwrap().claims = serde_json::from_value(json!(claims)).unwrap();
+}
+
+#[test]
+fn what_was_given_back_is_there_for_others_when_its_quota_allows_no_more_of_it() {
+    let mut pool = pool("cpu=4", json!({}), &[("released", "cpu=3")]);
+    let claims = [
+        released(claim("released", 1, "cpu=3")),
+        in_namespace(claim("waits", 2, "cpu=2"), "b"),
+    ];
+    let empty = || quota("", "", "");
+    let is_waiting = |plan: &Plan| said(plan, "waits")[0].starts_with("Exhausted true");
+    // Two of three are used; until the quota is lowered, the third may be used as well.
+    let first = in_places(
+        &pool,
+        &claims,
+        &[("a", quota("cpu=3", "cpu=3", "cpu=2")), ("b", empty())],
+    );
+    assert_eq!(allowed(&first, "a"), Some(amounts("cpu=2")));
+    assert_eq!(first.given["released"].amounts, amounts("cpu=3"));
+    assert_eq!(first.available, amounts("cpu=1"));
+    assert!(is_waiting(&first) && first.lets_go.len() == 1);
+    assert_eq!(
+        said(&first, "waits")[0],
+        "Exhausted true PoolExhausted: requested: cpu=2, available: cpu=1"
+    );
+    publish(&mut pool, &first);
+    // It is, and Kubernetes goes by it, but one pod came before that: now all three are used.
+    let raced = in_places(
+        &pool,
+        &claims[1..],
+        &[("a", quota("cpu=2", "cpu=2", "cpu=3")), ("b", empty())],
+    );
+    assert_eq!(
+        (allowed(&raced, "a"), is_waiting(&raced)),
+        (Some(amounts("cpu=3")), true)
+    );
+    // Kubernetes does not go by it yet.
+    let unknown = in_places(
+        &pool,
+        &claims[1..],
+        &[("a", quota("cpu=2", "cpu=3", "cpu=2")), ("b", empty())],
+    );
+    assert_eq!(
+        (allowed(&unknown, "a"), is_waiting(&unknown)),
+        (Some(amounts("cpu=2")), true)
+    );
+    let freed = in_places(
+        &pool,
+        &claims[1..],
+        &[("a", quota("cpu=2", "cpu=2", "cpu=2")), ("b", empty())],
+    );
+    assert_eq!(freed.served["waits"], amounts("cpu=2"));
+    assert_eq!((freed.available.get("cpu"), freed.given.len()), (Quantity::ZERO, 2));
+    publish(&mut pool, &freed);
+    let gone = in_places(
+        &pool,
+        &claims[1..],
+        &[("a", quota("", "", "")), ("b", quota("cpu=2", "cpu=2", ""))],
+    );
+    assert_eq!(gone.given.keys().collect::<Vec<_>>(), ["waits"]);
+    assert_eq!(allowed(&gone, "a"), Some(Amounts::default()));
+}
+
+#[test]
+fn what_a_namespace_still_uses_covers_what_it_claims_anew() {
+    let pool = pool("cpu=3", json!({}), &[("gone", "cpu=3")]);
+    let used = [("a", quota("cpu=2", "cpu=2", "cpu=2"))];
+    let anew = in_places(&pool, &[claim("anew", 1, "cpu=3")], &used);
+    assert_eq!(anew.served["anew"], amounts("cpu=3"));
+    assert_eq!(anew.given.len(), 1);
+    let less = in_places(&pool, &[claim("anew", 1, "cpu=1")], &used);
+    assert_eq!(
+        (allowed(&less, "a"), less.available.clone()),
+        (Some(amounts("cpu=2")), amounts("cpu=1"))
+    );
+    assert_eq!(
+        (&less.given["anew"].amounts, &less.given["gone"].amounts),
+        (&amounts("cpu=1"), &amounts("cpu=1"))
+    );
+    // The same claim, released and asked for anew, is no way around it.
+    let again = in_places(&pool, &[claim("gone", 1, "cpu=1")], &used);
+    assert_eq!(
+        (again.available, again.given["gone"].amounts.clone()),
+        (amounts("cpu=1"), amounts("cpu=2"))
+    );
+}
+
+#[test]
+fn only_what_was_given_is_held_and_no_use_besides() {
+    let pool = pool("cpu=8", json!({}), &[("gone", "cpu=1")]);
+    let mut with_defaults = pool.clone();
+    with_defaults.spec.defaults = amounts("cpu=2").to_wire();
+    let busy = [("a", quota("cpu=3", "cpu=3", "cpu=3"))];
+    assert_eq!(in_places(&with_defaults, &[], &busy).available, amounts("cpu=7"));
+    let idle = [("a", quota("cpu=2", "cpu=2", "cpu=2"))];
+    assert_eq!(in_places(&with_defaults, &[], &idle).available, amounts("cpu=8"));
+    // Used before there was a quota: not the pool's.
+    let older = [("a", quota("cpu=1", "cpu=1", "cpu=50"))];
+    assert_eq!(in_places(&pool, &[], &older).available, amounts("cpu=7"));
+    assert_eq!(allowed(&in_places(&pool, &[], &older), "a"), Some(amounts("cpu=1")));
+}
+
+#[test]
+fn a_namespace_that_ends_uses_what_it_used_until_it_is_gone() {
+    let pool = pool("cpu=3", json!({}), &[("one", "cpu=3")]);
+    let claims = [claim("one", 1, "cpu=3"), in_namespace(claim("waits", 2, "cpu=2"), "b")];
+    let available = |place: Option<Place>| {
+        let place = place.map(|place| ("a", place));
+        let places: Vec<_> = place.into_iter().chain([("b", quota("", "", ""))]).collect();
+        let plan = in_places(&pool, &claims, &places);
+        assert_eq!((plan.lets_go.len(), allowed(&plan, "a")), (1, None));
+        plan.available.get("cpu").to_string()
+    };
+    let used = |used: &str| ending(quota("cpu=3", "cpu=3", used));
+    assert_eq!(available(Some(used("cpu=2"))), "1");
+    // Nothing new is made there: what was free is free.
+    assert_eq!(
+        available(Some(used("cpu=0"))),
+        "1",
+        "two of three are served to who waits"
+    );
+    // Its quota goes before its pods do.
+    let without_quota = Place {
+        is_ending: true,
+        allowance: None,
+    };
+    assert_eq!(available(Some(without_quota)), "0");
+    assert_eq!(available(None), "1");
+}
+
+#[test]
+fn a_pool_and_a_namespace_have_an_end_of_claims() {
+    let in_one: Vec<_> = (0..=MOST_CLAIMS_IN_A_NAMESPACE)
+        .map(|number| claim(&format!("claim-{number:03}"), 1, "cpu=1"))
+        .collect();
+    let plan = planned(&pool("cpu=9000", json!({}), &[]), &in_one, &[]);
+    assert_eq!(plan.served.len(), MOST_CLAIMS_IN_A_NAMESPACE);
+    let told = &said(&plan, "claim-100")[0];
+    assert!(
+        told.starts_with("Exhausted true PoolExhausted: the pool serves 100 claims of this namespace"),
+        "{told}"
+    );
+    assert!(!plan.conditions[1].holds, "nobody else waits for that");
+
+    let spread = |number: usize, asks: &str| {
+        in_namespace(
+            claim(&format!("claim-{number:04}"), 1, asks),
+            &format!("n{}", number % 11),
+        )
+    };
+    let many: Vec<_> = (0..=MOST_CLAIMS).map(|number| spread(number, "cpu=1")).collect();
+    let places: Vec<(String, Place)> = (0..11)
+        .map(|number| (format!("n{number}"), quota("", "", "")))
+        .collect();
+    let places: Vec<(&str, Place)> = places
         .iter()
-        .map(|(uid, amounts)| json!({"name": uid, "namespace": "a", "uid": uid, "claims": amounts.to_wire()}));
-    let claims: Value = served.collect();
-    pool.status.as_mut().unwrap().claims = serde_json::from_value(json!({"a": claims})).unwrap();
+        .map(|(name, place)| (name.as_str(), place.clone()))
+        .collect();
+    let plan = in_places(&pool("cpu=9000", json!({}), &[]), &many, &places);
+    assert_eq!(plan.served.len(), MOST_CLAIMS);
+    assert!(said(&plan, "claim-1000")[0].contains("the pool serves 1000 claims and has no room for more"));
+
+    // However long names are, what is stored of claims fits into the store.
+    let names: Vec<String> = (0..MOST_RESOURCES)
+        .map(|number| format!("{}.example.com/r{number}=1", "x".repeat(240)))
+        .collect();
+    let long = names.join(" ");
+    let hard = long.replace("=1", "=9000");
+    let many: Vec<_> = (0..=MOST_CLAIMS).map(|number| spread(number, &long)).collect();
+    let mut large = pool(&hard, json!({}), &[]);
+    let plan = in_places(&large, &many, &places);
+    publish(&mut large, &plan);
+    let size = serde_json::to_string(&large.status).unwrap().len();
+    assert!((256 * 1024..1024 * 1024).contains(&size), "{size}");
 }
 
 proptest! {
@@ -500,9 +725,10 @@ proptest! {
             }
             let listed: Vec<_> = claims.values().cloned().collect();
             let plan = planned(&pool, &listed, &[("a", "cpu=2")]);
-            let sum = Amounts::sum(plan.served.values());
-            prop_assert!(sum.fit_in(&amounts("cpu=10 pods=5")), "{:?}", plan.served);
-            prop_assert_eq!(&plan.claimed, &sum.all_of(&plan.claimed));
+            let served = Amounts::sum(plan.served.values());
+            prop_assert_eq!(&plan.claimed, &served.all_of(&plan.claimed));
+            let sum = Amounts::sum(plan.given.values().map(|given| &given.amounts));
+            prop_assert!(sum.fit_in(&amounts("cpu=10 pods=5")), "{:?}", plan.given);
             // The quotas of the namespaces give no more than that.
             let given = plan.children.iter().fold(Amounts::default(), |sum, child| {
                 sum.plus(&Amounts::observed(child.spec.as_ref().unwrap().hard.as_ref()))
@@ -522,7 +748,7 @@ proptest! {
     fn what_is_bound_covers_the_use(asks in prop::collection::vec((0_u32..5, 0_u32..5), 0..9), cpu in 0_u32..9, pods in 0_u32..9) {
         let asks: Vec<Amounts> = asks.iter().map(|(cpu, pods)| amounts(&format!("cpu={cpu} pods={pods}"))).collect();
         let names: Vec<String> = (0..asks.len()).map(|index| index.to_string()).collect();
-        let claims: Vec<_> = asks.iter().zip(&names).map(|(asked, uid)| division::Asking { uid, asked }).collect();
+        let claims: Vec<_> = asks.iter().zip(&names).map(|(asked, uid)| division::Asking { uid, name: uid, namespace: "a", asked }).collect();
         let used = amounts(&format!("cpu={cpu} pods={pods}"));
         let bound = binding::in_use(&claims, &used);
         let sum = |uids: &[&str]| claims.iter().filter(|claim| uids.contains(&claim.uid)).fold(Amounts::default(), |sum, claim| sum.plus(claim.asked));
@@ -551,5 +777,88 @@ fn naive<'a>(claims: &[division::Asking<'a>], used: &Amounts) -> Vec<&'a str> {
         let claim = left.remove(index);
         uncovered = uncovered.minus(claim.asked);
         taken.push(claim.uid);
+    }
+}
+
+/// A namespace as Kubernetes has it: the quota as it is written, as Kubernetes goes by it, and what is used.
+#[derive(Clone, Debug, Default)]
+struct Live {
+    written: Amounts,
+    known: Amounts,
+    used: Amounts,
+}
+
+impl Live {
+    fn place(&self) -> Place {
+        let quota: ResourceQuota = serde_json::from_value(json!({
+            "spec": {"hard": self.written.to_wire()},
+            "status": {"hard": self.known.to_wire(), "used": self.used.only(&self.known).to_wire()}}))
+        .unwrap();
+        Place {
+            is_ending: false,
+            allowance: Some(Allowance::of(&quota)),
+        }
+    }
+}
+
+proptest! {
+    /// Claims come, change, are released and go; Kubernetes hears late of quotas; pods come where quotas let them, and go. What
+    /// is used in all namespaces never exceeds the pool.
+    #[test]
+    fn what_is_used_never_exceeds_the_pool(
+        steps in prop::collection::vec((0_u8..8, 0_usize..3, 0_usize..6, 0_u32..6), 1..80),
+    ) {
+        let hard = amounts("cpu=10");
+        let mut pool = pool("cpu=10", json!({}), &[]);
+        let mut claims: BTreeMap<usize, ResourcePoolClaim> = BTreeMap::new();
+        let mut live: BTreeMap<String, Live> = ["a", "b", "c"].map(|name| (name.to_owned(), Live::default())).into();
+        for (step, place, which, amount) in steps {
+            let name = ["a", "b", "c"][place];
+            match step {
+                0 | 1 => {
+                    // A claim stays in its namespace.
+                    let name = ["a", "b", "c"][which % 3];
+                    claims.insert(which, in_namespace(claim(&format!("claim-{which}"), 1, &format!("cpu={amount}")), name));
+                }
+                2 => drop(claims.remove(&which)),
+                3 => {
+                    if let Some(claim) = claims.get_mut(&which) {
+                        *claim = released(claim.clone());
+                    }
+                }
+                4 => {
+                    let live = live.get_mut(name).unwrap();
+                    live.known = live.written.clone();
+                }
+                5 | 6 => {
+                    // Kubernetes lets in what its `hard` allows, and only what that names is limited: unlimited use is not the pool's.
+                    let live = live.get_mut(name).unwrap();
+                    let more = live.used.plus(&amounts(&format!("cpu={amount}")));
+                    if more.fit_in(&live.known) {
+                        live.used = more;
+                    }
+                }
+                _ => {
+                    let live = live.get_mut(name).unwrap();
+                    live.used = live.used.minus(&amounts(&format!("cpu={amount}")));
+                }
+            }
+            // The controller looks now and then.
+            if step % 2 == 0 {
+                let places: Vec<_> = live.iter().map(|(name, live)| (name.as_str(), live.place())).collect();
+                let listed: Vec<_> = claims.values().cloned().collect();
+                let plan = in_places(&pool, &listed, &places);
+                publish(&mut pool, &plan);
+                for letting in &plan.lets_go {
+                    claims.retain(|_, claim| claim.metadata.uid.as_ref() != Some(&letting.uid));
+                }
+                for (name, live) in &mut live {
+                    live.written = allowed(&plan, name).unwrap();
+                }
+            }
+            let may_use = live.values().map(|live| live.used.most(&live.written.most(&live.known)));
+            let may_use = may_use.fold(Amounts::default(), |sum, one| sum.plus(&one));
+            prop_assert!(may_use.fit_in(&hard), "{live:?} {:?}", pool.status);
+        }
     }
 }

@@ -12,6 +12,23 @@ use crate::{
     },
 };
 
+/// The core group's kinds of objects in namespaces, and Namespaces. It gets no more: new kinds are in groups with a name.
+const CORE_KINDS: [&str; 13] = [
+    "ConfigMap",
+    "Endpoints",
+    "Event",
+    "LimitRange",
+    "Namespace",
+    "PersistentVolumeClaim",
+    "Pod",
+    "PodTemplate",
+    "ReplicationController",
+    "ResourceQuota",
+    "Secret",
+    "Service",
+    "ServiceAccount",
+];
+
 impl Checker<'_> {
     pub(super) fn metadata(&mut self, at: &str, policy: &MetadataRule) {
         if policy.labels.is_empty() && policy.annotations.is_empty() {
@@ -79,7 +96,8 @@ impl Checker<'_> {
         }
     }
 
-    /// A kind has to exist in one of the groups. Where a group or kind is a glob, nothing can be said.
+    /// A kind has to exist in one of the groups. Where a group or kind is a glob, nothing can be said; without discovery
+    /// something of the core group alone.
     fn kinds(&mut self, at: &str, policy: &MetadataRule) {
         let is_open = |text: &String| text.contains('*') || has_template(text);
         for (index, kind) in policy.kinds.iter().enumerate() {
@@ -88,7 +106,10 @@ impl Checker<'_> {
                 self.fault(field, "it is empty: name a kind of object");
                 continue;
             }
-            let Some(discovery) = self.discovery else { continue };
+            if kind.contains('/') && !has_template(kind) {
+                self.fault(field, "no kind has a / in it: write its group in apiGroups");
+                continue;
+            }
             if is_open(kind) || policy.api_groups.iter().any(is_open) {
                 continue;
             }
@@ -96,6 +117,17 @@ impl Checker<'_> {
             let groups = match policy.api_groups.as_slice() {
                 [] => &core,
                 groups => groups,
+            };
+            let Some(discovery) = self.discovery else {
+                if *groups == core && !CORE_KINDS.contains(&kind.as_str()) {
+                    let message = format!(
+                        "the core group, which is meant where apiGroups names no other, has no kind {} in namespaces: write the \
+                         kind's group in apiGroups, such as apps for Deployment",
+                        quoted(kind)
+                    );
+                    self.fault(field, message);
+                }
+                continue;
             };
             let scopes: Vec<_> = groups.iter().filter_map(|group| discovery(group, kind)).collect();
             if scopes.is_empty() {
