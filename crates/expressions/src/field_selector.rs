@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::jsonpath::{EvaluationError, InvalidPath, JsonPath};
+use crate::jsonpath::{EvaluationError, InvalidPath, JsonPath, MAX_LENGTH, Printed};
 
 /// A selector that can be evaluated.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,8 +22,11 @@ impl FieldSelector {
     /// Reads `path`, `path==value`, `path=value` or `path!=value`.
     ///
     /// # Errors
-    /// If what is before the comparison is not a path.
+    /// If what is before the comparison is not a path, or all of it is longer than a path may be.
     pub fn new(source: &str) -> Result<Self, InvalidPath> {
+        if source.chars().count() > MAX_LENGTH {
+            return Err(InvalidPath::SelectorLength);
+        }
         let (path, test) = match operator(source) {
             None => (source, Test::True),
             Some((at, length)) => {
@@ -55,17 +58,27 @@ impl FieldSelector {
 
     /// The same, with what it took, as [`JsonPath::weigh`].
     pub fn weigh(&self, object: &Value) -> (Result<bool, EvaluationError>, u64) {
-        let (text, items) = self.path.weigh(object);
-        let is_selected = text.map(|text| {
-            let text = text.trim();
-            match &self.test {
+        let (printed, units) = self.path.weigh_printed(object);
+        let is_selected = printed.and_then(|printed| {
+            let text = comparable(&printed)?;
+            Ok(match &self.test {
                 Test::True => !text.is_empty() && text != "0" && !text.eq_ignore_ascii_case("false"),
                 Test::Equal(value) => text == value,
                 Test::NotEqual(value) => text != value,
-            }
+            })
         });
-        (is_selected, items)
+        (is_selected, units)
     }
+}
+
+/// A text without the blanks around it. The beginning of one will do if it is longer than all that it is compared with:
+/// it differs from that, whatever follows.
+fn comparable(printed: &Printed) -> Result<&str, EvaluationError> {
+    let text = printed.text.trim();
+    if printed.is_cut && text.chars().count() <= MAX_LENGTH {
+        return Err(EvaluationError::TooLong);
+    }
+    Ok(text)
 }
 
 /// The first comparison that is outside of brackets, braces, parentheses and quotations: where, and how long.
@@ -136,6 +149,38 @@ mod tests {
             FieldSelector::new(selector).unwrap().matches(&object).unwrap(),
             expected
         );
+    }
+
+    /// An object that is measured may be large; what is said of it does not depend on that.
+    #[rstest]
+    #[case(".text", Ok(true))]
+    #[case(".text==xx", Ok(false))]
+    #[case(".text!=xx", Ok(true))]
+    #[case(".part", Ok(true))]
+    #[case(".blanks!=xx", Err(EvaluationError::TooLong))]
+    #[case(".blanks", Err(EvaluationError::TooLong))]
+    #[case(".padded==gold", Err(EvaluationError::TooLong))]
+    fn long_texts_are_compared_by_their_beginning(
+        #[case] selector: &str,
+        #[case] expected: Result<bool, EvaluationError>,
+    ) {
+        let object = json!({
+            "text": "ä".repeat(1 << 20),
+            "part": {"texts": vec!["x"; 1 << 20]},
+            "blanks": " ".repeat(1 << 20),
+            "padded": format!("{}gold", " ".repeat(1 << 17)),
+        });
+        let (is_selected, units) = FieldSelector::new(selector).unwrap().weigh(&object);
+        assert_eq!(is_selected, expected);
+        // 64 KiB are 4,096 units, and nothing is read far beyond.
+        assert!((4_096..4_200).contains(&units), "{units}");
+    }
+
+    #[test]
+    fn a_selector_is_as_long_as_a_path_at_most() {
+        let of_length = |length: usize| FieldSelector::new(&format!(".a=={}", "ä".repeat(length - 4)));
+        assert!(of_length(1_024).is_ok());
+        assert_eq!(of_length(1_025), Err(InvalidPath::SelectorLength));
     }
 
     #[rstest]

@@ -12,15 +12,20 @@ use serde_json::Value;
 
 pub use evaluate::EvaluationError;
 pub use parse::SyntaxError;
+pub(crate) use print::Printed;
 
-/// No path of a person is longer.
-const MAX_LENGTH: usize = 1024;
+/// No path of a person is longer, in characters.
+pub(crate) const MAX_LENGTH: usize = 1024;
+/// Printing is faster than looking, but not for nothing: an item can be a long text.
+const BYTES_PER_UNIT: usize = 16;
 
 /// A path that cannot be used, and why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPath {
     #[error("the path is longer than {MAX_LENGTH} characters")]
     Length,
+    #[error("the field selector is longer than {MAX_LENGTH} characters")]
+    SelectorLength,
     #[error("the path has to start with \".\", such as .spec.replicas")]
     Start,
     #[error("the path must not hold line breaks or tabs")]
@@ -92,20 +97,23 @@ impl JsonPath {
     /// The results as `kubectl` prints them, with blanks in between.
     ///
     /// # Errors
-    /// As [`Self::find`].
+    /// As [`Self::find`], and if they are longer than 64 KiB.
     pub fn print(&self, object: &Value) -> Result<String, EvaluationError> {
         self.weigh(object).0
     }
 
-    /// The same, with how many items were looked at, of which one path has a million.
+    /// The same, with what it took: one for each item that was looked at, of which one path has a million, and one
+    /// for each 16 bytes of what was printed.
     pub fn weigh(&self, object: &Value) -> (Result<String, EvaluationError>, u64) {
+        let (printed, units) = self.weigh_printed(object);
+        (printed.and_then(Printed::whole), units)
+    }
+
+    /// The same, but the beginning of a result that is too long is one, too.
+    pub(crate) fn weigh_printed(&self, object: &Value) -> (Result<Printed, EvaluationError>, u64) {
         let (blocks, items) = evaluate::run(&self.nodes, object);
-        let printed = blocks.and_then(|blocks| {
-            blocks.iter().try_fold(String::new(), |mut out, block| {
-                print::block(block, &mut out)?;
-                Ok(out)
-            })
-        });
-        (printed, items as u64)
+        let printed = blocks.map(|blocks| print::blocks(&blocks));
+        let bytes = printed.as_ref().map_or(0, |printed| printed.text.len());
+        (printed, (items + bytes / BYTES_PER_UNIT) as u64)
     }
 }

@@ -10,6 +10,7 @@ use kube::ResourceExt as _;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use serde::Serialize;
 use serde_json::Value;
+use tokio::task::JoinError;
 
 use crate::scene::Scene;
 
@@ -73,17 +74,19 @@ impl Tally {
 }
 
 /// Runs all clients of a scene until it is over.
-pub(crate) async fn contend(scene: Arc<Scene>, is_over: Arc<AtomicBool>) -> Tally {
+///
+/// # Errors
+/// If one of them panics: what it did is not known.
+pub(crate) async fn contend(scene: Arc<Scene>, is_over: Arc<AtomicBool>) -> Result<Tally, JoinError> {
     let clients = (0..scene.clients).map(|index| {
         let (scene, is_over) = (scene.clone(), is_over.clone());
         tokio::spawn(async move { contender(&scene, index, &is_over).await })
     });
     let mut all = Tally::default();
     for tally in join_all(clients).await {
-        // One that panics has no number, and the panic is on the terminal.
-        all.add(tally.unwrap_or_default());
+        all.add(tally?);
     }
-    all
+    Ok(all)
 }
 
 /// Takes from one namespace after the other, keeps some for a while, changes and gives back.

@@ -59,6 +59,8 @@ pub struct Outcome {
     pub moments: u64,
     /// The largest sum of any of them.
     pub highest: i64,
+    /// How often the watch began anew: what stood between, and was gone by then, was not looked at.
+    pub gaps: u64,
     #[serde(flatten)]
     pub tally: Tally,
     /// Operators that were killed, and those that ended by themselves and were started again.
@@ -74,18 +76,29 @@ pub struct Outcome {
     pub drained_seconds: Option<u64>,
     /// What could not be used in the end, although nobody used it.
     pub leaked: i64,
+    /// Limits without the ledger that they have to have.
+    pub missing_ledgers: usize,
 }
 
 impl Outcome {
     /// What must not be, in words. `None` if all is well.
     pub fn violation(&self) -> Option<String> {
-        let Self { race, limit, .. } = self;
+        let Self { race, limit, tally, .. } = self;
         if self.highest > *limit {
             Some(format!("{race}: there were {} of {limit}", self.highest))
         } else if self.leaked > 0 {
             Some(format!("{race}: {} of {limit} cannot be used", self.leaked))
-        } else if self.tally.refused == 0 {
+        } else if self.missing_ledgers > 0 {
+            Some(format!("{race}: {} ledgers are missing", self.missing_ledgers))
+        } else if tally.refused == 0 {
             Some(format!("{race}: nobody was refused, so nothing was shown"))
+        } else if i64::try_from(tally.made).is_ok_and(|made| made < *limit) {
+            Some(format!(
+                "{race}: {} of {limit} were made, so nothing was shown",
+                tally.made
+            ))
+        } else if tally.given_back == 0 {
+            Some(format!("{race}: nothing was given back, so nothing was shown"))
         } else {
             None
         }
@@ -115,7 +128,8 @@ pub async fn run(bed: &mut Bed, races: &[Race], size: &Size, progress: &dyn Fn(&
     let (kills, restarts) = kills?;
     let mut tallies = Vec::new();
     for contest in contests {
-        tallies.push(contest.await.context("the clients panicked")?);
+        let tally = contest.await.context("the clients panicked")?;
+        tallies.push(tally.context("a client panicked")?);
     }
     progress("the clients are done; what is left is used up");
     let settled = try_join_all(scenes.iter().map(|scene| settle::settle(scene, size.drain))).await?;
@@ -129,6 +143,7 @@ pub async fn run(bed: &mut Bed, races: &[Race], size: &Size, progress: &dyn Fn(&
             limit: scene.limit,
             moments,
             highest,
+            gaps: scene.witness.gaps(),
             tally,
             kills,
             restarts,
@@ -137,6 +152,7 @@ pub async fn run(bed: &mut Bed, races: &[Race], size: &Size, progress: &dyn Fn(&
             promised: settled.promised,
             drained_seconds: settled.drained.map(|drained| drained.as_secs()),
             leaked: settled.leaked,
+            missing_ledgers: settled.missing_ledgers,
         });
         scene.strike().await?;
     }
@@ -173,15 +189,18 @@ mod tests {
 
     #[test]
     fn an_outcome_says_what_must_not_be() {
-        let outcome = |highest, leaked, refused| Outcome {
+        let outcome = || Outcome {
             race: "pool",
             clients: 12,
             namespaces: 5,
             limit: 6,
             moments: 100,
-            highest,
+            highest: 6,
+            gaps: 0,
             tally: Tally {
-                refused,
+                made: 6,
+                given_back: 1,
+                refused: 9,
                 ..Tally::default()
             },
             kills: 1,
@@ -190,12 +209,29 @@ mod tests {
             counted: None,
             promised: 0,
             drained_seconds: None,
-            leaked,
+            leaked: 0,
+            missing_ledgers: 0,
         };
-        let said = |outcome: Outcome| outcome.violation().unwrap_or_default();
-        assert_eq!(said(outcome(6, 0, 9)), "");
-        assert_eq!(said(outcome(7, 0, 9)), "pool: there were 7 of 6");
-        assert_eq!(said(outcome(6, 2, 9)), "pool: 2 of 6 cannot be used");
-        assert_eq!(said(outcome(6, 0, 0)), "pool: nobody was refused, so nothing was shown");
+        let said = |change: fn(&mut Outcome)| {
+            let mut outcome = outcome();
+            change(&mut outcome);
+            outcome.violation().unwrap_or_default()
+        };
+        assert_eq!(said(|_| {}), "");
+        assert_eq!(said(|it| it.highest = 7), "pool: there were 7 of 6");
+        assert_eq!(said(|it| it.leaked = 2), "pool: 2 of 6 cannot be used");
+        assert_eq!(said(|it| it.missing_ledgers = 1), "pool: 1 ledgers are missing");
+        assert_eq!(
+            said(|it| it.tally.refused = 0),
+            "pool: nobody was refused, so nothing was shown"
+        );
+        assert_eq!(
+            said(|it| it.tally.made = 5),
+            "pool: 5 of 6 were made, so nothing was shown"
+        );
+        assert_eq!(
+            said(|it| it.tally.given_back = 0),
+            "pool: nothing was given back, so nothing was shown"
+        );
     }
 }

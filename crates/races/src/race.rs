@@ -64,6 +64,11 @@ impl Race {
         self == Self::Custom
     }
 
+    /// Whether what is taken is written into ledgers, one for each limit.
+    pub(crate) fn has_ledgers(self) -> bool {
+        self != Self::Pool
+    }
+
     /// How many clients there are when a size asks for so many. For three namespaces twenty are enough, and not too few.
     pub(crate) fn clients(self, asked: usize) -> usize {
         if self == Self::Namespaces { 20 } else { asked }

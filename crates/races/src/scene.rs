@@ -38,7 +38,7 @@ pub(crate) struct Scene {
 pub(crate) struct Account {
     /// As counted last.
     pub(crate) used: BTreeMap<String, i64>,
-    /// On top of that: to requests on their way, or that were lost.
+    /// On top of that: to requests on their way, or that were lost. Every ledger has its entry here.
     pub(crate) promised: BTreeMap<String, i64>,
 }
 
@@ -159,6 +159,17 @@ impl Scene {
         } else {
             vec![String::new()]
         }
+    }
+
+    /// What has no ledger, and has to have one.
+    pub(crate) fn without_ledger(&self, account: &Account) -> Vec<String> {
+        let groups = if self.race.has_ledgers() {
+            self.groups()
+        } else {
+            Vec::new()
+        };
+        let missing = groups.into_iter();
+        missing.filter(|group| !account.promised.contains_key(group)).collect()
     }
 
     pub(crate) async fn account(&self) -> anyhow::Result<Account> {

@@ -28,6 +28,8 @@ pub(crate) struct Settled {
     pub(crate) drained: Option<Duration>,
     /// Neither used nor promised, and not to be had, or counted wrongly.
     pub(crate) leaked: i64,
+    /// Limits without the ledger that they have to have.
+    pub(crate) missing_ledgers: usize,
 }
 
 /// Takes what is left, one by one, then tries for more.
@@ -61,6 +63,7 @@ pub(crate) async fn settle(scene: &Scene, drain: bool) -> anyhow::Result<Settled
                 promised,
                 drained,
                 leaked: missing + if drain { promised } else { 0 },
+                missing_ledgers: scene.without_ledger(&account).len(),
             };
         }
         if is_refused || missing == 0 {

@@ -25,9 +25,18 @@ struct Seen {
     sums: BTreeMap<String, i64>,
     moments: u64,
     highest: i64,
+    /// How often everything was listed.
+    lists: u64,
 }
 
 impl Seen {
+    /// What is there now, whatever was there before.
+    fn list(&mut self, listed: Self) {
+        (self.objects, self.sums) = (listed.objects, listed.sums);
+        self.lists += 1;
+        self.look();
+    }
+
     fn set(&mut self, uid: String, now: Option<(String, i64)>) {
         let before = match now {
             Some((group, amount)) => {
@@ -73,12 +82,7 @@ impl Witness {
                             let (uid, amount) = entry(&object);
                             listed.set(uid, Some(amount));
                         }
-                        Ok(Event::InitDone) => {
-                            let mut seen = lock(&seen);
-                            let listed = std::mem::take(&mut listed);
-                            (seen.objects, seen.sums) = (listed.objects, listed.sums);
-                            seen.look();
-                        }
+                        Ok(Event::InitDone) => lock(&seen).list(std::mem::take(&mut listed)),
                         Ok(Event::Apply(object)) => {
                             let (uid, amount) = entry(&object);
                             lock(&seen).set(uid, Some(amount));
@@ -97,6 +101,11 @@ impl Witness {
     pub(crate) fn seen(&self) -> (u64, i64) {
         let seen = lock(&self.seen);
         (seen.moments, seen.highest)
+    }
+
+    /// How often everything was listed again: what stood between is not known.
+    pub(crate) fn gaps(&self) -> u64 {
+        lock(&self.seen).lists.saturating_sub(1)
     }
 
     /// The present sum of what has this limit.
@@ -139,5 +148,11 @@ mod tests {
             seen.sums,
             BTreeMap::from([("one".to_owned(), 4), ("other".to_owned(), 4)])
         );
+        // What is listed replaces what was known, and the highest stays.
+        let mut listed = Seen::default();
+        listed.set("d".to_owned(), of("one", 1));
+        seen.list(listed);
+        assert_eq!((seen.moments, seen.highest, seen.lists), (7, 6, 1));
+        assert_eq!(seen.sums, BTreeMap::from([("one".to_owned(), 1)]));
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 const QUIET: Duration = Duration::from_mins(10);
 /// The API server's limit on `note`, in bytes.
-const NOTE_LIMIT: usize = 1024;
+pub const NOTE_BYTES: usize = 1024;
 const REMEMBERED: usize = 4096;
 
 /// Writes Events in the name of one controller. Cheap to clone.
@@ -97,7 +97,7 @@ impl Recorder {
         let event = Event {
             type_: kind,
             reason: reason.to_owned(),
-            note: Some(shortened(note)),
+            note: Some(shortened(note, NOTE_BYTES)),
             action: action.to_owned(),
             secondary: None,
         };
@@ -155,15 +155,16 @@ where
     }
 }
 
-fn shortened(note: &str) -> String {
-    if note.len() <= NOTE_LIMIT {
-        return note.to_owned();
+/// The text in at most so many bytes; where it is cut, between two characters, it ends with `…`, which takes three of them.
+pub fn shortened(text: &str, bytes: usize) -> String {
+    if text.len() <= bytes {
+        return text.to_owned();
     }
-    let mut end = NOTE_LIMIT - '…'.len_utf8();
-    while !note.is_char_boundary(end) {
+    let mut end = bytes.saturating_sub('…'.len_utf8());
+    while !text.is_char_boundary(end) {
         end -= 1;
     }
-    format!("{}…", &note[..end])
+    format!("{}…", &text[..end])
 }
 
 #[cfg(test)]
@@ -194,9 +195,9 @@ mod tests {
 
     #[test]
     fn notes_keep_within_the_limit_and_whole_characters() {
-        assert_eq!(shortened("short"), "short");
+        assert_eq!(shortened("short", NOTE_BYTES), "short");
         let long = "ä".repeat(600);
-        let cut = shortened(&long);
+        let cut = shortened(&long, NOTE_BYTES);
         assert!(
             cut.len() <= 1024 && cut.ends_with('…') && cut.len() >= 1022,
             "{}",

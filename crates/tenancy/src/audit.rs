@@ -18,7 +18,8 @@ use kube_core::ResourceExt;
 use crate::denial::Denial;
 
 /// On a Tenant: which limits are tried out, as fields of its spec, separated by commas. `*` stands for all, and the name of a
-/// field with several limits, such as `ingressOptions`, for those.
+/// field with several limits, such as `ingressOptions`, for those; but not for limits that keep tenants apart
+/// ([`Limit::keeps_apart`]), which have to be named.
 pub const ANNOTATION: &str = "cotenant.dev/audit";
 
 const ALL: &str = "*";
@@ -100,13 +101,27 @@ impl Limit {
         }
     }
 
+    /// Whether other tenants rely on it: without it a tenant takes their hostnames, or addresses of anybody.
+    pub const fn keeps_apart(self) -> bool {
+        matches!(self, Self::HostnameCollisions | Self::ExternalIps)
+    }
+
     /// Those that a word of the annotation names; none if it is no such word.
     fn named(word: &str) -> impl Iterator<Item = Self> {
-        let is_meant = move |limit: &Self| {
-            let group = limit.field().split_once('.').map(|(group, _)| group);
-            word == ALL || word == limit.field() || Some(word) == group
-        };
+        let is_meant = move |limit: &Self| word == limit.field() || (limit.is_in(word) && !limit.keeps_apart());
         Self::ALL.into_iter().filter(is_meant)
+    }
+
+    /// Whether a word stands for several limits, of which this is one.
+    fn is_in(self, word: &str) -> bool {
+        word == ALL || self.field().split_once('.').is_some_and(|(group, _)| group == word)
+    }
+
+    /// Whether a Tenant's spec has it.
+    fn is_set(self, spec: &TenantSpec) -> bool {
+        let mut without = spec.clone();
+        self.lift(&mut without);
+        without != *spec
     }
 
     /// Takes the limit out of a Tenant's spec.
@@ -188,6 +203,23 @@ pub fn check(tenant: &Tenant, old: Option<&Tenant>) -> Result<(), Denial> {
     Err(Denial::new(field, "AuditInvalid", message))
 }
 
+/// What a word for several limits leaves out, for the author of the Tenant: a sentence for each such limit that is set and not
+/// named.
+pub fn warnings(tenant: &Tenant) -> Vec<String> {
+    let audited = Audited::of(tenant);
+    let enforced = |limit: &Limit| {
+        let word = words(tenant).find(|word| limit.is_in(word))?;
+        let (is_set, field) = (limit.keeps_apart() && limit.is_set(&tenant.spec), limit.field());
+        (is_set && !audited.contains(*limit)).then(|| {
+            format!(
+                "metadata.annotations[{ANNOTATION}]: {field} stays enforced, because it keeps tenants apart; {word:?} does not \
+                 stand for it, and who wants to audit it names it"
+            )
+        })
+    };
+    Limit::ALL.iter().filter_map(enforced).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,7 +282,9 @@ mod tests {
     #[case::a_group("namespaceOptions", &[
         Limit::NamespaceAnnotations, Limit::NamespaceLabels, Limit::NamespaceQuota, Limit::RequiredMetadata])]
     #[case::in_a_group("serviceOptions.externalIPs", &[Limit::ExternalIps])]
-    #[case::all("*", &Limit::ALL)]
+    #[case::a_group_without_what_keeps_tenants_apart("ingressOptions", &[
+        Limit::WildcardHostnames, Limit::IngressClasses, Limit::Hostnames])]
+    #[case::what_keeps_tenants_apart("ingressOptions.hostnameCollisionScope", &[Limit::HostnameCollisions])]
     #[case::what_is_not_understood_stays_enforced("storageclasses, spec.rules", &[])]
     fn the_annotation_names_limits_by_their_fields(#[case] said: &str, #[case] expected: &[Limit]) {
         let audited = Audited::of(&with_annotation(said));
@@ -271,5 +305,32 @@ mod tests {
         assert_eq!(check(&wrong, Some(&wrong)), Ok(()));
         assert!(check(&wrong, Some(&with_annotation("rules"))).is_err());
         assert_eq!(check(&with_annotation("rules, ingressOptions"), None), Ok(()));
+    }
+
+    #[test]
+    fn what_keeps_tenants_apart_is_audited_by_its_own_name_alone() {
+        let apart = [Limit::HostnameCollisions, Limit::ExternalIps];
+        for limit in Limit::ALL {
+            assert_eq!(
+                Audited::of(&with_annotation("*")).contains(limit),
+                !apart.contains(&limit),
+                "{limit:?}"
+            );
+        }
+        let told = |said: &str, spec: Value| warnings(&tenant("oil").annotation(ANNOTATION, said).with(spec).build());
+        assert_eq!(
+            told("*", every_limit()),
+            [
+                "metadata.annotations[cotenant.dev/audit]: ingressOptions.hostnameCollisionScope stays enforced, because it keeps \
+                 tenants apart; \"*\" does not stand for it, and who wants to audit it names it",
+                "metadata.annotations[cotenant.dev/audit]: serviceOptions.externalIPs stays enforced, because it keeps tenants \
+                 apart; \"*\" does not stand for it, and who wants to audit it names it",
+            ]
+        );
+        assert_eq!(told("serviceOptions, rules", every_limit()).len(), 1);
+        assert_eq!(told("*, serviceOptions.externalIPs", every_limit()).len(), 1);
+        // Who sets no such limit, or asks for nothing of the kind, has nothing to learn.
+        assert_eq!(told("*", json!({"imagePullPolicies": ["Always"]})), [""; 0]);
+        assert_eq!(told("ingressOptions.allowedClasses, rules", every_limit()), [""; 0]);
     }
 }

@@ -21,6 +21,11 @@ pub fn of_services(tenant: &Tenant) -> Option<&Metadata> {
     asked(tenant.spec.service_options.as_ref()?.additional_metadata.as_ref())
 }
 
+/// Whether admission itself put this label there: it says that the object is of this tenant.
+pub fn is_given_at_admission(tenant: &str, key: &str, value: &str) -> bool {
+    KEPT_AT_ADMISSION.contains(&key) && value == tenant
+}
+
 fn asked(metadata: Option<&Metadata>) -> Option<&Metadata> {
     metadata.filter(|metadata| **metadata != Metadata::default())
 }

@@ -139,7 +139,8 @@ fn external_ips(service: &Service) -> &[String] {
 
 type Map = BTreeMap<String, String>;
 
-/// What the tenant itself asks for on every Service passes: a key may be forbidden so that only this value is there.
+/// What the tenant itself asks for on every Service passes: a key may be forbidden so that only this value is there. So do the
+/// labels that say whose it is, which its author never wrote.
 fn check_metadata(tenant: &KnownTenant, service: &Service, old: Option<&Service>) -> Result<(), Denial> {
     let (policy, own) = (&tenant.services, object_metadata::of_services(&tenant.object));
     let old = old.map(|old| &old.metadata);
@@ -170,8 +171,11 @@ fn check_metadata(tenant: &KnownTenant, service: &Service, old: Option<&Service>
             _ => &own.annotations,
         });
         let has = |map: Option<&Map>, key, value| map.and_then(|map| map.get(key)) == Some(value);
+        let is_given = |key: &str, value: &str| {
+            what == "labels" && object_metadata::is_given_at_admission(tenant.name.as_str(), key, value)
+        };
         for (key, value) in now.into_iter().flatten() {
-            if !has(before, key, value) && !has(own, key, value) {
+            if !has(before, key, value) && !has(own, key, value) && !is_given(key, value) {
                 check_key(what, reason, option, key, forbidden)?;
             }
         }
@@ -318,6 +322,22 @@ mod tests {
         assert_eq!(validate(&oil, &labelled("oil"), None), Ok(()));
         assert!(validate(&oil, &labelled("gas"), None).is_err());
         assert!(validate(&oil, &labelled("gas"), Some(&labelled("oil"))).is_err());
+    }
+
+    #[rstest]
+    #[case::every_key(".*")]
+    #[case::what_cannot_be_compiled("(")]
+    fn the_labels_that_admission_gives_are_not_the_authors(#[case] pattern: &str) {
+        let forbidden = json!({"deniedRegex": pattern});
+        let oil = known(json!({"forbiddenLabels": forbidden, "forbiddenAnnotations": forbidden}));
+        let marked = |what: &str, tenant: &str| {
+            let marks = json!({"projectcapsule.dev/tenant": tenant, "capsule.clastix.io/managed-by": tenant});
+            validate(&oil, &service(json!({what: marks}), json!({})), None)
+        };
+        assert_eq!(marked("labels", "oil"), Ok(()));
+        // Not with another tenant's name, as where nothing gives them, and not as annotations.
+        assert!(marked("labels", "gas").is_err());
+        assert!(marked("annotations", "oil").is_err());
     }
 
     #[test]

@@ -139,5 +139,6 @@ fn check(tenant: &Tenant, old: Option<&Tenant>) -> Result<Vec<String>, Denial> {
     check_node_selector(spec)?;
     let mut warnings = not_yet::warnings(not_yet::TENANT, tenant);
     warnings.extend(deprecations(spec));
+    warnings.extend(audit::warnings(tenant));
     Ok(warnings)
 }

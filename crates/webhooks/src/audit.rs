@@ -59,7 +59,7 @@ impl Decided {
 
 fn finding(request: &Request, limit: Limit, message: &str, at: Timestamp) -> Finding {
     let kind = &request.kind;
-    let namespace = if is_namespace(request) {
+    let namespace = if request.is_about_namespace() {
         &request.name
     } else {
         request.namespace.as_deref().unwrap_or_default()
@@ -126,9 +126,8 @@ fn audited(request: &Request, known: &index::View, denial: &Denial) -> Option<(A
 
 /// The tenant whose limits are asked about. Of a Namespace it is what it says itself: that is checked before any limit is.
 fn tenant_in_question(request: &Request, known: &index::View) -> Option<Arc<KnownTenant>> {
-    if is_namespace(request) {
-        let namespace = peek::<Namespace>(request.object.as_deref())?;
-        return known.tenant(linkage::label(&namespace)?);
+    if request.is_about_namespace() {
+        return tenant_of_label(request, known);
     }
     known
         .tenant_of(request.namespace.as_deref().unwrap_or_default())
@@ -136,8 +135,10 @@ fn tenant_in_question(request: &Request, known: &index::View) -> Option<Arc<Know
         .flatten()
 }
 
-fn is_namespace(request: &Request) -> bool {
-    request.kind.kind == "Namespace" && request.kind.group.is_empty()
+/// The tenant that the label of a Namespace names, if there is one of that name: what its author says, and no more.
+pub(crate) fn tenant_of_label(request: &Request, known: &index::View) -> Option<Arc<KnownTenant>> {
+    let namespace = peek::<Namespace>(request.object.as_deref())?;
+    known.tenant(linkage::label(&namespace)?)
 }
 
 #[cfg(test)]

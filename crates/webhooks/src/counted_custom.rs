@@ -29,13 +29,10 @@ pub(crate) fn of_custom_quotas(reach: &Reach, own_namespace: &str) -> Extent {
         ),
         match_labels: None,
     };
-    let mut conditions = vec![condition("counted-by-a-quota", counted(reach))];
-    if !reach.reads_status {
-        conditions.push(condition(
-            "ignore-status",
-            "!has(request.subResource) || request.subResource != \"status\"".to_owned(),
-        ));
-    }
+    let conditions = vec![
+        condition("counted-by-a-quota", counted(reach)),
+        condition("ignore-status", statuses(reach)),
+    ];
     Extent {
         rules: rules(reach),
         namespaces,
@@ -88,37 +85,59 @@ fn rules(reach: &Reach) -> Vec<RuleWithOperations> {
 
 /// CEL: a source names the kind, and its quota is about the namespace.
 fn counted(reach: &Reach) -> String {
-    let of_kinds = reach.kinds.iter().map(|(kinds, asked)| clause(kinds, asked));
-    let of_scales = reach.scales.iter().map(|(scaled, asked)| scale(scaled, asked));
-    let clauses: BTreeSet<String> = of_kinds.chain(of_scales).collect();
-    let clauses: Vec<String> = clauses.into_iter().collect();
-    clauses.join(" || ")
+    let of_kinds = reach.kinds.iter().map(|(kinds, asked)| (asked, clause(kinds)));
+    let of_scales = reach.scales.iter().map(|(scaled, asked)| (asked, scale(scaled)));
+    one_of(of_kinds.chain(of_scales))
+}
+
+/// CEL: it is no status, or a source reads it. Those of nodes are left to the next count: a node whose reports wait is one
+/// that is lost.
+fn statuses(reach: &Reach) -> String {
+    let is_no_status = "!has(request.subResource) || request.subResource != \"status\"";
+    if reach.statuses.is_empty() {
+        return is_no_status.to_owned();
+    }
+    let is_node = "request.resource.group == \"\" && request.resource.resource == \"nodes\"";
+    let is_read = one_of(reach.statuses.iter().map(|(kinds, asked)| (asked, clause(kinds))));
+    format!("{is_no_status} || (!({is_node}) && ({is_read}))")
+}
+
+/// CEL: one of these holds where it is asked about. What is asked about in the same namespaces shares their list.
+fn one_of<'a>(clauses: impl Iterator<Item = (&'a Asked, String)>) -> String {
+    let mut by_place: BTreeMap<&Asked, BTreeSet<String>> = BTreeMap::new();
+    for (asked, clause) in clauses {
+        by_place.entry(asked).or_default().insert(clause);
+    }
+    let of_place = |(asked, clauses): (&Asked, BTreeSet<String>)| {
+        let clauses: Vec<String> = clauses.into_iter().collect();
+        let clauses = clauses.join(" || ");
+        match asked {
+            Asked::Everywhere => clauses,
+            Asked::In(namespaces) => {
+                let namespaces: Vec<&String> = namespaces.iter().collect();
+                // A request about what is in no namespace has no such field.
+                let is_there = format!(
+                    "has(request.namespace) && request.namespace in {}",
+                    cel_list(&namespaces)
+                );
+                format!("({is_there} && ({clauses}))")
+            }
+        }
+    };
+    let places: Vec<String> = by_place.into_iter().map(of_place).collect();
+    places.join(" || ")
 }
 
 /// A Scale is of a kind of its own; what is scaled is said by the resource.
-fn scale(scaled: &Scaled, asked: &Asked) -> String {
-    let mut parts = vec![
-        "request.kind.kind == \"Scale\"".to_owned(),
-        format!("request.resource.group == {}", cel_string(scaled.group)),
-        format!("request.resource.resource == {}", cel_string(scaled.resource)),
-    ];
-    parts.extend(place(asked));
-    format!("({})", parts.join(" && "))
+fn scale(scaled: &Scaled) -> String {
+    format!(
+        "(request.kind.kind == \"Scale\" && request.resource.group == {} && request.resource.resource == {})",
+        cel_string(scaled.group),
+        cel_string(scaled.resource)
+    )
 }
 
-/// A request about what is in no namespace has no such field.
-fn place(asked: &Asked) -> Vec<String> {
-    let Asked::In(namespaces) = asked else {
-        return Vec::new();
-    };
-    let namespaces: Vec<&String> = namespaces.iter().collect();
-    vec![
-        "has(request.namespace)".to_owned(),
-        format!("request.namespace in {}", cel_list(&namespaces)),
-    ]
-}
-
-fn clause(kinds: &Kinds, asked: &Asked) -> String {
+fn clause(kinds: &Kinds) -> String {
     let mut parts = Vec::new();
     if kinds.group != "*" {
         parts.push(format!("request.kind.group == {}", cel_string(&kinds.group)));
@@ -126,7 +145,6 @@ fn clause(kinds: &Kinds, asked: &Asked) -> String {
     if kinds.kind != "*" {
         parts.push(format!("request.kind.kind == {}", cel_string(&kinds.kind)));
     }
-    parts.extend(place(asked));
     if parts.is_empty() {
         return "true".to_owned();
     }
@@ -176,8 +194,11 @@ mod tests {
         assert_eq!(
             expressions(&extent),
             [
-                "(request.kind.group == \"\" && request.kind.kind == \"PersistentVolumeClaim\" && has(request.namespace) && request.namespace in [\"web\"]) || \
-              (request.kind.group == \"\" && request.kind.kind == \"Pod\" && has(request.namespace) && request.namespace in [\"web\"])"
+                "(has(request.namespace) && request.namespace in [\"web\"] && ((request.kind.group == \"\" && request.kind.kind == \"PersistentVolumeClaim\") || \
+              (request.kind.group == \"\" && request.kind.kind == \"Pod\")))",
+                "!has(request.subResource) || request.subResource != \"status\" || \
+              (!(request.resource.group == \"\" && request.resource.resource == \"nodes\") && \
+              ((has(request.namespace) && request.namespace in [\"web\"] && ((request.kind.group == \"\" && request.kind.kind == \"PersistentVolumeClaim\")))))"
             ]
         );
     }
@@ -209,8 +230,8 @@ mod tests {
         assert_eq!(
             expressions(&extent(&[replicas], &[])),
             [
-                "(request.kind.group == \"apps\" && request.kind.kind == \"Deployment\" && has(request.namespace) && request.namespace in [\"web\"]) || \
-              (request.kind.kind == \"Scale\" && request.resource.group == \"apps\" && request.resource.resource == \"deployments\" && has(request.namespace) && request.namespace in [\"web\"])",
+                "(has(request.namespace) && request.namespace in [\"web\"] && ((request.kind.group == \"apps\" && request.kind.kind == \"Deployment\") || \
+              (request.kind.kind == \"Scale\" && request.resource.group == \"apps\" && request.resource.resource == \"deployments\")))",
                 "!has(request.subResource) || request.subResource != \"status\""
             ]
         );

@@ -40,9 +40,12 @@ impl Credit {
         self.held = self.held.minus(amounts).without_zeros();
     }
 
-    /// What was taken for a request that is refused after all.
+    /// What was taken for a request that is refused after all. If all else was given back meanwhile, this ends by itself: what
+    /// is lent next does not cover it.
     pub(crate) fn put_back(&mut self, amounts: &Amounts) {
-        self.held = self.held.plus(amounts);
+        if self.until.is_some() {
+            self.held = self.held.plus(amounts);
+        }
     }
 
     /// Adds what was lent by a write that began at `began`. All is over when the first of it is.
@@ -112,6 +115,21 @@ mod tests {
         assert_eq!(credit.drain(), None);
         credit.add(&pods(1), began + Duration::from_secs(40));
         assert!(credit.covers(&pods(1), began + Duration::from_secs(69)));
+    }
+
+    #[test]
+    fn what_is_put_back_after_the_rest_was_given_back_is_not_lent_again() {
+        let began = Instant::now();
+        let mut credit = Credit::default();
+        credit.add(&pods(2), began);
+        credit.take(&pods(1));
+        credit.put_back(&pods(1));
+        assert_eq!(credit.held(began), pods(2));
+        credit.take(&pods(1));
+        assert_eq!(credit.drain(), Some(pods(1)));
+        credit.put_back(&pods(1));
+        credit.add(&pods(2), began);
+        assert_eq!(credit.held(began), pods(2));
     }
 
     #[test]

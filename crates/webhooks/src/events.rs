@@ -17,20 +17,20 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::Client;
 use kube::api::{Api, PostParams};
+use runtime::events::{NOTE_BYTES, shortened};
 use serde_json::Value;
 use tenancy::audit;
 use tenancy::denial::Denial;
+use tenancy::index;
 use tenancy::rules::Outcome;
 use tokio::sync::mpsc;
 
-use crate::audit::Passed;
-use crate::event_pace::Pace;
-use crate::review::{Operation, Request};
+use crate::audit::{Passed, tenant_of_label};
+use crate::event_pace::{Cause, Pace};
+use crate::review::{NAME_BYTES, Operation, Request};
 
 /// How many wait to be written.
 const QUEUE: usize = 1024;
-/// The API server's limit on `note`, in bytes.
-const NOTE_BYTES: usize = 1024;
 /// Where Events about objects in no namespace are, unless the configuration says otherwise.
 const DEFAULT_NAMESPACE: &str = "default";
 /// Namespaces in which the API server takes Events that name no namespace.
@@ -56,7 +56,15 @@ pub(crate) struct Events {
     /// `None`: nobody writes them.
     queue: Option<mpsc::Sender<Event>>,
     home: Option<Home>,
-    pace: Arc<Mutex<Pace>>,
+    paces: Arc<Paces>,
+}
+
+/// What comes of refusals takes the place of nothing else, and nothing else takes theirs.
+#[derive(Default)]
+struct Paces {
+    refusals: Mutex<Pace>,
+    audits: Mutex<Pace>,
+    completions: Mutex<Pace>,
 }
 
 impl Events {
@@ -80,72 +88,71 @@ impl Events {
         Self {
             queue: Some(sender),
             home: Some(home),
-            pace: Arc::default(),
+            paces: Arc::default(),
         }
     }
 
     /// Tells that a request was refused, unless it was a dry run.
-    pub(crate) fn refused(&self, request: &Request, denial: &Denial, tenant: Option<&str>) {
-        self.tell(request, tenant, &News::refusal(denial));
+    pub(crate) fn refused(&self, request: &Request, denial: &Denial, known: &index::View) {
+        let (tenant, cause) = cause(request, known);
+        let news = News::refusal(denial);
+        self.tell(&self.paces.refusals, cause, request, tenant.as_deref(), &news);
     }
 
     /// Tells that a request passed although a limit refuses it, unless it was a dry run.
     pub(crate) fn passed(&self, request: &Request, passed: &Passed) {
         let tenant = passed.tenant.metadata.name.as_deref();
-        let whose = pace_of_audits(tenant.unwrap_or_default());
-        self.tell_at_pace(&whose, request, tenant, &News::passed(passed));
+        let cause = Cause::Tenant(tenant.unwrap_or_default().to_owned());
+        self.tell(&self.paces.audits, cause, request, tenant, &News::passed(passed));
     }
 
     /// Tells what rules recorded of a request, unless it was a dry run.
     pub(crate) fn recorded(&self, request: &Request, outcome: &Outcome, tenant: &str) {
-        let whose = pace_of_audits(tenant);
+        let record = |note: &str| {
+            let cause = Cause::Tenant(tenant.to_owned());
+            self.tell(&self.paces.audits, cause, request, Some(tenant), &News::record(note));
+        };
         for audit in &outcome.audits {
-            self.tell_at_pace(&whose, request, Some(tenant), &News::record(&audit.message));
+            record(&audit.message);
         }
         if outcome.more_audits > 0 {
             let more = format!(
                 "namespace rules recorded {} more values of this request",
                 outcome.more_audits
             );
-            self.tell_at_pace(&whose, request, Some(tenant), &News::record(&more));
+            record(&more);
         }
     }
 
-    /// Tells what a request was completed with, if that is for people to know, unless it was a dry run. A tenant's completions
-    /// have a pace of their own: they never take the place of a refusal.
-    pub(crate) fn completed(&self, path: &str, request: &Request, patch: &Patch, tenant: Option<&str>) {
-        let assigned = || assigned(request, patch);
-        let (news, tenant) = match path {
+    /// Tells what a request was completed with, if that is for people to know, unless it was a dry run.
+    pub(crate) fn completed(&self, path: &str, request: &Request, patch: &Patch, known: &index::View) {
+        let (news, tenant, cause) = match path {
             "/namespaces/mutating" if request.operation == Operation::Create => {
-                let Some(tenant) = assigned() else { return };
-                (
-                    News::completion(ASSIGNED, format!("assigned to Tenant {tenant}")),
-                    Some(tenant),
-                )
+                // Who may write the label may write anything there.
+                let Some(tenant) = assigned(request, patch).filter(|tenant| known.tenant(tenant).is_some()) else {
+                    return;
+                };
+                let news = News::completion(ASSIGNED, format!("assigned to Tenant {tenant}"));
+                (news, Some(tenant.clone()), Cause::Tenant(tenant))
             }
             "/defaults" if !patch.0.is_empty() => {
                 let places: Vec<String> = patch.0.iter().map(|step| step.path().to_string()).collect();
                 let note = format!("set what the Tenant has as defaults: {}", places.join(", "));
-                (News::completion(DEFAULTED, note), tenant.map(str::to_owned))
+                let (tenant, cause) = cause(request, known);
+                (News::completion(DEFAULTED, note), tenant, cause)
             }
             _ => return,
         };
-        let whose = format!("completions of {}", tenant.as_deref().unwrap_or_default());
-        self.tell_at_pace(&whose, request, tenant.as_deref(), &news);
+        self.tell(&self.paces.completions, cause, request, tenant.as_deref(), &news);
     }
 
-    fn tell(&self, request: &Request, tenant: Option<&str>, news: &News<'_>) {
-        let whose = tenant.or(request.namespace.as_deref()).unwrap_or_default();
-        self.tell_at_pace(whose, request, tenant, news);
-    }
-
-    fn tell_at_pace(&self, whose: &str, request: &Request, tenant: Option<&str>, news: &News<'_>) {
+    fn tell(&self, pace: &Mutex<Pace>, cause: Cause, request: &Request, tenant: Option<&str>, news: &News<'_>) {
         let Some(queue) = &self.queue else { return };
         if request.dry_run == Some(true) {
             return;
         }
-        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
-        if !pace.admits(whose, Instant::now()) {
+        let mut pace = pace.lock().unwrap_or_else(PoisonError::into_inner);
+        if !pace.admits(cause, Instant::now()) {
             return;
         }
         drop(pace);
@@ -163,9 +170,20 @@ impl Events {
     }
 }
 
-/// Beside that of refusals, whose place audits never take.
-fn pace_of_audits(tenant: &str) -> String {
-    format!("audits of {tenant}")
+/// The tenant in whose namespace this is, if it is in one, and at whose cost it is told.
+fn cause(request: &Request, known: &index::View) -> (Option<String>, Cause) {
+    let namespace = request.namespace.as_deref().unwrap_or_default();
+    if let Some(tenant) = known.tenant_of(namespace).ok().flatten() {
+        let tenant = tenant.name.as_str().to_owned();
+        return (Some(tenant.clone()), Cause::Tenant(tenant));
+    }
+    let cause = if request.is_about_namespace() {
+        let tenant = tenant_of_label(request, known);
+        Cause::NamespaceFor(tenant.map(|tenant| tenant.name.as_str().to_owned()))
+    } else {
+        Cause::Namespace(namespace.to_owned())
+    };
+    (None, cause)
 }
 
 /// What an Event says.
@@ -232,7 +250,7 @@ fn assigned(request: &Request, patch: &Patch) -> Option<String> {
 fn event(request: &Request, news: &News<'_>, tenant: Option<&str>, home: &str, now: Timestamp) -> Event {
     let namespace = request.namespace.as_deref().filter(|namespace| {
         // A Namespace's request names itself; its Event is about an object in no namespace.
-        !namespace.is_empty() && request.kind.kind != "Namespace"
+        !namespace.is_empty() && !request.is_about_namespace()
     });
     let (group, version) = (&request.kind.group, &request.kind.version);
     let api_version = if group.is_empty() {
@@ -244,7 +262,7 @@ fn event(request: &Request, news: &News<'_>, tenant: Option<&str>, home: &str, n
         let keys = [names::MANAGED_BY_TENANT, names::PROJECT_TENANT_LABEL];
         keys.map(|key| (key.to_owned(), tenant.to_owned())).into()
     });
-    let user = request.user_info.username.clone().unwrap_or_default();
+    let user = shortened(request.user_info.username.as_deref().unwrap_or_default(), NOTE_BYTES);
     Event {
         metadata: ObjectMeta {
             generate_name: Some(prefix(request)),
@@ -258,12 +276,12 @@ fn event(request: &Request, news: &News<'_>, tenant: Option<&str>, home: &str, n
         },
         action: Some(news.action.to_owned()),
         event_time: Some(MicroTime(now)),
-        note: Some(shortened(&news.note)),
+        note: Some(shortened(&news.note, NOTE_BYTES)),
         reason: Some(news.reason.to_owned()),
         regarding: Some(ObjectReference {
             api_version: Some(api_version),
             kind: Some(request.kind.kind.clone()),
-            name: Some(request.name.clone()),
+            name: Some(shortened(&request.name, NAME_BYTES)),
             // Only two namespaces may have Events about what is in none.
             namespace: namespace
                 .or(Some(home).filter(|home| !HOMES.contains(home)))
@@ -296,17 +314,11 @@ fn prefix(request: &Request) -> String {
     }
 }
 
-fn shortened(note: &str) -> String {
-    let mut end = note.len().min(NOTE_BYTES);
-    while !note.is_char_boundary(end) {
-        end -= 1;
-    }
-    note[..end].to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::view::Source;
+    use api::capsule::v1beta2::Tenant;
     use serde_json::json;
 
     fn request(kind: &str, namespace: Option<&str>, name: &str) -> Request {
@@ -399,9 +411,10 @@ mod tests {
             {"op": "add", "path": "/spec/priorityClassName", "value": "low"}, {"op": "add", "path": "/spec/priority", "value": 1}]))
         .unwrap();
         let request = request("Pod", Some("oil-web"), "web-1");
-        events.completed("/persistentvolumeclaims/mutating", &request, &patch, Some("oil"));
-        events.completed("/defaults", &request, &Patch(Vec::new()), Some("oil"));
-        events.completed("/defaults", &request, &patch, Some("oil"));
+        let known = known();
+        events.completed("/persistentvolumeclaims/mutating", &request, &patch, &known);
+        events.completed("/defaults", &request, &Patch(Vec::new()), &known);
+        events.completed("/defaults", &request, &patch, &known);
         let event: Event = told.try_recv().unwrap();
         assert!(told.try_recv().is_err(), "one is told");
         let said = [event.type_, event.action, event.reason, event.note].map(Option::unwrap_or_default);
@@ -420,6 +433,132 @@ mod tests {
             assert_eq!(prefix(&request("Pod", None, name)), expected);
         }
         assert_eq!(prefix(&request("Pod", None, &"a".repeat(253))).len(), 201);
-        assert!(shortened(&"ä".repeat(600)).len() <= NOTE_BYTES);
+    }
+
+    #[test]
+    fn an_event_is_small_whatever_its_author_wrote() {
+        let long = "ä".repeat(1 << 20);
+        let mut request = request("Role", Some("oil-web"), &long);
+        request.user_info.username = Some(long.clone());
+        let denial = Denial::new("", "CannotOwn", long);
+        let event = event(
+            &request,
+            &News::refusal(&denial),
+            None,
+            "default",
+            Timestamp::UNIX_EPOCH,
+        );
+        assert!(event.note.as_deref().is_some_and(|note| note.ends_with('…')));
+        assert!(serde_json::to_vec(&event).unwrap().len() < 4096);
+    }
+
+    /// Tenants oil and gas, and the namespace oil-web.
+    fn known() -> index::View {
+        let source = Source::empty();
+        for name in ["oil", "gas"] {
+            let tenant = json!({"apiVersion": "capsule.clastix.io/v1beta2", "kind": "Tenant",
+                "metadata": {"name": name, "uid": name}, "spec": {}});
+            let tenant: Tenant = serde_json::from_value(tenant).unwrap();
+            source.index().put_tenant(Arc::new(tenant));
+        }
+        let namespace = json!({"metadata": {
+            "name": "oil-web", "uid": "1", "resourceVersion": "1", "labels": {"capsule.clastix.io/tenant": "oil"},
+            "ownerReferences": [{"apiVersion": "capsule.clastix.io/v1beta2", "kind": "Tenant", "name": "oil", "uid": "oil"}]}});
+        source
+            .index()
+            .put_namespace(&serde_json::from_value(namespace).unwrap());
+        Arc::new(source).view().unwrap().known
+    }
+
+    fn new_namespace(name: &str, label: &str) -> Request {
+        let object = json!({"metadata": {"name": name, "labels": {"capsule.clastix.io/tenant": label}}}).to_string();
+        let mut request = request("Namespace", Some(name), name);
+        request.object = Some(serde_json::value::RawValue::from_string(object).unwrap());
+        request
+    }
+
+    #[test]
+    fn nobody_gets_a_pace_by_a_name_of_their_own_choice() {
+        let known = known();
+        let of = |request: &Request| cause(request, &known);
+        let oil = || Some("oil".to_owned());
+        assert_eq!(
+            of(&request("Pod", Some("oil-web"), "web-1")),
+            (oil(), Cause::Tenant("oil".to_owned()))
+        );
+        assert_eq!(
+            of(&request("Namespace", Some("oil-web"), "oil-web")),
+            (oil(), Cause::Tenant("oil".to_owned()))
+        );
+        // What somebody says of a new namespace costs the tenant nothing of what is told of its own.
+        assert_eq!(of(&new_namespace("a", "oil")), (None, Cause::NamespaceFor(oil())));
+        assert_eq!(of(&new_namespace("b", "nobody")), (None, Cause::NamespaceFor(None)));
+        assert_eq!(
+            of(&request("Namespace", Some("c"), "c")),
+            (None, Cause::NamespaceFor(None))
+        );
+        let free = request("Pod", Some("oil"), "web-1");
+        assert_eq!(of(&free), (None, Cause::Namespace("oil".to_owned())));
+    }
+
+    #[tokio::test]
+    async fn refused_namespaces_of_ever_new_names_are_told_at_one_pace() {
+        let (sender, mut told) = mpsc::channel(1024);
+        let events = Events {
+            queue: Some(sender),
+            ..Events::default()
+        };
+        let (known, denial) = (known(), Denial::new("", "CannotOwn", "no"));
+        for number in 0..200 {
+            let name = format!("new-{number}");
+            events.refused(&new_namespace(&name, &name), &denial, &known);
+        }
+        assert_eq!(std::iter::from_fn(|| told.try_recv().ok()).count(), 25);
+        events.refused(&request("Pod", Some("oil-web"), "web-1"), &denial, &known);
+        assert!(told.try_recv().is_ok(), "a tenant has its own");
+    }
+
+    #[tokio::test]
+    async fn refusals_audits_and_completions_take_no_place_of_each_other() {
+        let (sender, mut told) = mpsc::channel(1024);
+        let events = Events {
+            queue: Some(sender),
+            ..Events::default()
+        };
+        let (known, denial) = (known(), Denial::new("", "CannotOwn", "no"));
+        let patch: Patch = serde_json::from_value(json!([{"op": "add", "path": "/spec/a", "value": 1}])).unwrap();
+        let pod = request("Pod", Some("oil-web"), "web-1");
+        let passed = Passed {
+            tenant: known.tenant("oil").unwrap().object.clone(),
+            limit: audit::Limit::StorageClasses,
+            denial: denial.clone(),
+        };
+        let mut count = || std::iter::from_fn(|| told.try_recv().ok()).count();
+        for _ in 0..100 {
+            events.passed(&pod, &passed);
+        }
+        assert_eq!(count(), 25);
+        for _ in 0..100 {
+            events.completed("/defaults", &pod, &patch, &known);
+        }
+        assert_eq!(count(), 25);
+        for _ in 0..100 {
+            events.refused(&pod, &denial, &known);
+        }
+        assert_eq!(count(), 25);
+    }
+
+    #[tokio::test]
+    async fn a_namespace_that_names_no_tenant_that_there_is_is_assigned_to_none() {
+        let (sender, mut told) = mpsc::channel(8);
+        let events = Events {
+            queue: Some(sender),
+            ..Events::default()
+        };
+        let path = "/namespaces/mutating";
+        events.completed(path, &new_namespace("a", "nobody"), &Patch(Vec::new()), &known());
+        assert!(told.try_recv().is_err());
+        events.completed(path, &new_namespace("b", "oil"), &Patch(Vec::new()), &known());
+        assert!(told.try_recv().is_ok());
     }
 }

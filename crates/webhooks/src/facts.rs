@@ -99,7 +99,7 @@ pub(crate) async fn collect(
     };
     if rule.component == Component::NamespaceTenants
         && let Some(namespace) = request.namespace.as_deref().filter(|namespace| !namespace.is_empty())
-        && request.kind.kind != "Namespace"
+        && !request.is_about_namespace()
         && !rule.needs.contains(&Need::CustomQuotas)
     {
         view.known = tenant_of_request(client, view.known, namespace).await?;

@@ -8,12 +8,15 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::authentication::v1::UserInfo;
+use runtime::events::shortened;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tenancy::denial::Denial;
 
 /// Group of the review, whatever its version.
 const GROUP: &str = "admission.k8s.io/";
+/// No name of an object is longer, in bytes: that of a DNS subdomain, RFC 1123.
+pub(crate) const NAME_BYTES: usize = 253;
 
 /// The question, as it arrives.
 #[derive(Debug, Deserialize)]
@@ -52,6 +55,61 @@ pub struct Request {
     pub old_object: Option<Box<RawValue>>,
     #[serde(default)]
     pub dry_run: Option<bool>,
+}
+
+/// What the metadata of an object says about its name. What does not read is for the rules to refuse.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Names {
+    name: Option<String>,
+    namespace: Option<String>,
+    generate_name: Option<String>,
+}
+
+impl Names {
+    fn of(object: &RawValue) -> Self {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Named {
+            metadata: Names,
+        }
+        serde_json::from_str::<Named>(object.get()).unwrap_or_default().metadata
+    }
+}
+
+impl Request {
+    /// Whether the object is a Namespace, whose own name `namespace` then is.
+    pub(crate) fn is_about_namespace(&self) -> bool {
+        self.kind.kind == "Namespace" && self.kind.group.is_empty()
+    }
+
+    /// Refuses names that are longer than any name is. The API server asks us before it looks at them itself, so they may be
+    /// as long as a request. What is stored keeps its name: it must be possible to change and to delete it.
+    ///
+    /// # Errors
+    /// The first such name, by its field alone.
+    pub(crate) fn check_names(&self) -> Result<(), Denial> {
+        let written = match self.operation {
+            Operation::Update | Operation::Delete => return Ok(()),
+            Operation::Create => self.object.as_deref().map(Names::of).unwrap_or_default(),
+            Operation::Connect => Names::default(),
+        };
+        let names = [
+            ("metadata.name", Some(&self.name)),
+            ("metadata.name", written.name.as_ref()),
+            ("metadata.namespace", self.namespace.as_ref()),
+            ("metadata.namespace", written.namespace.as_ref()),
+            ("metadata.generateName", written.generate_name.as_ref()),
+        ];
+        let too_long = names.into_iter().find_map(|(field, name)| {
+            let bytes = name?.len();
+            (bytes > NAME_BYTES).then_some((field, bytes))
+        });
+        let Some((field, bytes)) = too_long else { return Ok(()) };
+        let message =
+            format!("{field} has {bytes} bytes; names in Kubernetes have at most {NAME_BYTES}, choose a shorter one");
+        Err(Denial::new(field, "NameTooLong", message).with_code(400))
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -225,7 +283,7 @@ impl Answer {
     pub fn warn(mut self, warnings: Vec<String>) -> Self {
         self.warnings = warnings
             .into_iter()
-            .map(|text| shortened(text, WARNING_BYTES))
+            .map(|text| shortened(&text, WARNING_BYTES))
             .collect();
         self
     }
@@ -234,7 +292,7 @@ impl Answer {
     #[must_use]
     pub fn audited(mut self, findings: &[String]) -> Self {
         if !findings.is_empty() {
-            let text = shortened(findings.join("; "), AUDIT_BYTES);
+            let text = shortened(&findings.join("; "), AUDIT_BYTES);
             self.audit_annotations.insert("audited", text);
         }
         self
@@ -274,18 +332,6 @@ fn reason_of(code: u16) -> &'static str {
     }
 }
 
-fn shortened(mut text: String, bytes: usize) -> String {
-    if text.len() > bytes {
-        let mut end = bytes - '…'.len_utf8();
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        text.truncate(end);
-        text.push('…');
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -323,6 +369,48 @@ mod tests {
             parse(br#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}"#),
             Err(Malformed::NoRequest)
         ));
+    }
+
+    fn request(operation: &str, kind: (&str, &str), name: &str, object: &serde_json::Value) -> Request {
+        let request = serde_json::json!({
+            "uid": "7", "kind": {"group": kind.0, "version": "v1", "kind": kind.1}, "name": name, "namespace": "oil-web",
+            "resource": {"group": kind.0, "version": "v1", "resource": "x"}, "operation": operation, "object": object});
+        serde_json::from_str(&request.to_string()).expect("a request")
+    }
+
+    #[test]
+    fn a_namespace_is_that_of_kubernetes() {
+        let is_one = |kind| request("CREATE", kind, "web", &serde_json::json!({})).is_about_namespace();
+        assert!(is_one(("", "Namespace")));
+        assert!(!is_one(("example.org", "Namespace")) && !is_one(("", "Pod")));
+    }
+
+    #[test]
+    fn names_that_no_object_can_have_are_refused_without_repeating_them() {
+        let (longest, long) = ("x".repeat(253), "x".repeat(254));
+        let named = |field: &str, name: &str| serde_json::json!({"metadata": {field: name}, "spec": {}});
+        for (operation, name, object, refused) in [
+            ("CREATE", longest.as_str(), named("name", &longest), None),
+            ("CREATE", "", named("generateName", &longest), None),
+            ("CREATE", long.as_str(), serde_json::json!({}), Some("metadata.name")),
+            ("CREATE", "", named("name", &long), Some("metadata.name")),
+            ("CREATE", "", named("namespace", &long), Some("metadata.namespace")),
+            (
+                "CREATE",
+                "",
+                named("generateName", &long),
+                Some("metadata.generateName"),
+            ),
+            ("CONNECT", long.as_str(), serde_json::json!({}), Some("metadata.name")),
+            // Names of roles have no limit: those that are there can go.
+            ("UPDATE", long.as_str(), named("name", &long), None),
+            ("DELETE", long.as_str(), serde_json::Value::Null, None),
+        ] {
+            let denial = request(operation, ("", "Pod"), name, &object).check_names().err();
+            let field = denial.as_ref().map(|denial| denial.field.as_str());
+            assert_eq!(field, refused, "{operation} {object}");
+            assert!(denial.is_none_or(|denial| denial.code == 400 && !denial.message.contains("xx")));
+        }
     }
 
     #[test]

@@ -6,13 +6,15 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
+use runtime::events::shortened;
+use tenancy::denial::Denial;
 
 use crate::audit::{self, Decided};
 use crate::conversion;
 use crate::decide::Verdict;
 use crate::facts;
 use crate::metrics::{Metrics, Outcome};
-use crate::review::{self, Answer, Operation, Request};
+use crate::review::{self, Answer, NAME_BYTES, Operation, Request};
 use crate::rule::{Component, Rule};
 use crate::view::Source;
 
@@ -82,6 +84,11 @@ impl Router {
 
     async fn ask(&self, rule: &'static Rule, request: Request) -> Answer {
         let started = Instant::now();
+        if let Err(denial) = request.check_names() {
+            log(rule, &request, &denial);
+            self.metrics.count(rule, Outcome::Denied, started);
+            return Answer::deny(request.uid, &denial);
+        }
         let Some(view) = self.source.view() else {
             self.metrics.count(rule, Outcome::NotReady, started);
             return Answer::fail(
@@ -115,27 +122,15 @@ impl Router {
             Verdict::Allow { warnings } => (passed, Answer::allow(request.uid).warn(warnings).audited(&audited)),
             Verdict::Patch { patch, warnings } => {
                 if rule.component == Component::NamespaceTenants {
-                    let tenant = view.known.tenant_of(request.namespace.as_deref().unwrap_or_default());
-                    let tenant = tenant.ok().flatten();
-                    let tenant = tenant.as_ref().map(|tenant| tenant.name.as_str());
-                    self.source.events.completed(rule.path, &request, &patch, tenant);
+                    self.source.events.completed(rule.path, &request, &patch, &view.known);
                 }
                 let answer = Answer::patched(request.uid, &patch);
                 (passed, answer.warn(warnings).audited(&audited))
             }
             Verdict::Deny(denial) => {
-                tracing::info!(
-                    rule = rule.name,
-                    user = request.user_info.username.as_deref().unwrap_or_default(),
-                    object.ref = %format!("{}/{}/{}", request.kind.kind, request.namespace.as_deref().unwrap_or_default(), request.name),
-                    reason = %denial.reason,
-                    "request was denied"
-                );
+                log(rule, &request, &denial);
                 if rule.component == Component::NamespaceTenants {
-                    let tenant = view.known.tenant_of(request.namespace.as_deref().unwrap_or_default());
-                    let tenant = tenant.ok().flatten();
-                    let tenant = tenant.as_ref().map(|tenant| tenant.name.as_str());
-                    self.source.events.refused(&request, &denial, tenant);
+                    self.source.events.refused(&request, &denial, &view.known);
                 }
                 (Outcome::Denied, Answer::deny(request.uid, &denial))
             }
@@ -163,5 +158,53 @@ impl Router {
             }
         }
         told
+    }
+}
+
+/// Names and users are as their authors wrote them, and may not be valid at all.
+fn log(rule: &Rule, request: &Request, denial: &Denial) {
+    let short = |text: Option<&str>| shortened(text.unwrap_or_default(), NAME_BYTES);
+    let (namespace, name) = (short(request.namespace.as_deref()), short(Some(&request.name)));
+    tracing::info!(
+        rule = rule.name,
+        user = ?short(request.user_info.username.as_deref()),
+        object.ref = ?format!("{}/{namespace}/{name}", request.kind.kind),
+        reason = %denial.reason,
+        "request was denied"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::RULES;
+    use serde_json::{Value, json};
+
+    #[tokio::test]
+    async fn names_that_are_too_long_reach_no_rule() {
+        let router = Router::new(RULES, Source::empty(), Metrics::default());
+        let long = "x".repeat(1 << 20);
+        for rule in RULES
+            .iter()
+            .filter(|rule| rule.targets[0].operations.contains(&Operation::Create))
+        {
+            let target = &rule.targets[0];
+            let (resource, sub_resource) = target.resources[0].split_once('/').unwrap_or((target.resources[0], ""));
+            let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+                "uid": "1", "kind": {"group": target.groups[0], "version": target.versions[0], "kind": "Thing"},
+                "resource": {"group": target.groups[0], "version": target.versions[0], "resource": resource},
+                "subResource": sub_resource, "name": long, "namespace": long, "operation": "CREATE",
+                "object": {"metadata": {"name": long}}}});
+            let reply = router.answer(rule.path, review.to_string().as_bytes()).await.unwrap();
+            let reply: Value = serde_json::from_slice(&reply).unwrap();
+            let (status, bytes) = (&reply["response"]["status"], reply.to_string().len());
+            assert_eq!(
+                (&status["code"], &status["reason"]),
+                (&json!(400), &json!("BadRequest")),
+                "{}",
+                rule.name
+            );
+            assert!(bytes < 1024, "{}: an answer of {bytes} bytes", rule.name);
+        }
     }
 }

@@ -379,7 +379,8 @@ async fn each_limit_is_refused_and_then_audited_while_another_goes_on_refusing()
         assert_eq!((owner.kind.as_str(), &owner.name), ("Tenant", &stage.tenant));
     }
     // All at once, and the report goes on counting.
-    annotate(&stage, "*").await.unwrap();
+    let all = "*, ingressOptions.hostnameCollisionScope, serviceOptions.externalIPs";
+    annotate(&stage, all).await.unwrap();
     until("everything to be audited", async || {
         let mut passed = true;
         for row in rows.iter().filter(|row| matches!(row.attempt, Make(..))) {

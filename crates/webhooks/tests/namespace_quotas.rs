@@ -72,13 +72,14 @@ impl Scene {
             dry_run,
             ..PostParams::default()
         };
-        // Whoever has no tenant yet by the watches of a replica waits for a moment, and then not for ever.
-        loop {
+        // Whoever has no tenant yet by the watches of a replica waits for a moment.
+        until("the tenant at every replica", async || {
             match Api::all(self.owner.clone()).create(&params, &namespace).await {
-                Err(Error::Api(status)) if status.message.contains("not assigned") => {}
-                other => return other,
+                Err(Error::Api(status)) if status.message.contains("not assigned") => None,
+                other => Some(other),
             }
-        }
+        })
+        .await
     }
 
     async fn delete(&self, namespace: &str) {

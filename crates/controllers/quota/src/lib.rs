@@ -8,6 +8,7 @@
 
 mod conditions;
 mod custom;
+mod deletions;
 mod error;
 mod global;
 mod pools;

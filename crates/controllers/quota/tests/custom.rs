@@ -152,6 +152,36 @@ async fn a_promise_goes_when_its_object_is_counted_or_when_it_never_came() {
 }
 
 #[tokio::test]
+async fn a_promise_goes_when_its_object_is_deleted() {
+    let client = bed().await;
+    let namespace = unique("custom");
+    create_namespace(&client, &namespace, "none").await;
+    let name = create_quota(&client, &namespace, "10", sizes()).await.name_any();
+    let there = create_map(&client, &namespace, "a", "2").await;
+    says(&client, &namespace, &name, "2 8 True a").await;
+    // To a change that is on its way.
+    let status = json!({"status": {"allocated": "6", "reserved": "4", "reservations": [
+        {"id": "more", "usage": "6", "delta": "4", "createdAt": "2026-01-01T00:00:00Z", "updatedAt": "2026-01-01T00:00:00Z",
+            "expiresAt": "2999-01-01T00:00:00Z",
+            "objectRef": {"apiVersion": "v1", "kind": "ConfigMap", "name": "a", "uid": there.uid()}}]}});
+    let ledgers: Api<QuantityLedger> = Api::namespaced(client.clone(), &namespace);
+    ledgers
+        .patch_status(&name, &PatchParams::default(), &Patch::Merge(status))
+        .await
+        .unwrap();
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), &namespace);
+    maps.delete("a", &DeleteParams::default()).await.unwrap();
+    eventually("no promise", || async {
+        let status = ledger(&client, &namespace, &name).await.status.unwrap();
+        let allocated = status.allocated.unwrap().0;
+        (status.reservations.is_empty() && allocated == "0")
+            .then_some(())
+            .ok_or(format!("{:?} {allocated}", status.reservations))
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_quota_that_cannot_count_says_so_and_others_count() {
     let client = bed().await;
     let namespace = unique("custom");

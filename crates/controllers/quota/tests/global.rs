@@ -254,6 +254,56 @@ async fn promises_end_when_their_objects_are_counted_or_their_time_is_up() {
 }
 
 #[tokio::test]
+async fn promises_end_when_their_objects_are_deleted_though_no_count_rises() {
+    let (client, quota, names) = stage(20, 1).await;
+    let ledger = ledger_name(&quota.name_any(), &quota.uid().unwrap());
+    let mut secrets = Vec::new();
+    for _ in 0..5 {
+        secrets.push(create_secret(&client, &names[0]).await.unwrap());
+    }
+    let counts = |expected: i64| {
+        let name = quota.name_any();
+        let client = client.clone();
+        async move {
+            says(&client, &name, |status| {
+                (number(&status.total.used) == Some(expected)).then_some(())
+            })
+            .await;
+        }
+    };
+    counts(5).await;
+    // As if each had been made a moment later than it was.
+    let promises = secrets.iter().map(|secret| {
+        let mut promise = reservation(&format!("{}/q", secret.name_any()), "2100-01-01T00:00:00Z");
+        promise["objectRef"]["uid"] = json!(secret.uid());
+        promise
+    });
+    let promises: Vec<Value> = promises.collect();
+    let status = json!({"status": {"resourceQuota": {"reservations": promises}}});
+    ledgers(&client)
+        .patch_status(
+            &ledger,
+            &kube::api::PatchParams::default(),
+            &kube::api::Patch::Merge(status),
+        )
+        .await
+        .unwrap();
+    // The watch has begun before the last of them.
+    for (left, secret) in (0..5).rev().zip(&secrets) {
+        Api::<Secret>::namespaced(client.clone(), &names[0])
+            .delete(&secret.name_any(), &DeleteParams::default())
+            .await
+            .unwrap();
+        counts(left).await;
+    }
+    eventually("promises are gone", || async {
+        let left = account(&client, &quota).await.reservations.len();
+        if left < 5 { Ok(()) } else { Err(format!("{left}")) }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn nothing_is_written_when_all_is_as_it_should_be() {
     let (client, quota, names) = stage(5, 2).await;
     let name = quota.name_any();

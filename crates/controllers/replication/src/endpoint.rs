@@ -47,7 +47,7 @@ impl Endpoints {
     /// The client that this configuration wants, in the operator's name.
     ///
     /// # Errors
-    /// A sentence for the status of replications, if the endpoint cannot be used as it is named.
+    /// A sentence for administrators, with addresses and names of Secrets, if the endpoint cannot be used as it is named.
     pub(crate) async fn client(&self, configuration: Option<&CapsuleConfiguration>) -> Result<Client, String> {
         let impersonation = configuration.and_then(|it| it.spec.impersonation.as_ref());
         let wanted = match impersonation.map(endpoint::of) {

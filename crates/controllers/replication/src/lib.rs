@@ -172,6 +172,19 @@ impl Outcome {
     }
 }
 
+/// What the status of a replication says of an endpoint that cannot be used: how the operator reaches it is nothing for tenants.
+fn told(task: &Task, problem: String) -> String {
+    if task.name.namespace.is_none() {
+        return problem;
+    }
+    tracing::warn!(
+        name = task.name.to_string(),
+        problem,
+        "the impersonation endpoint cannot be used"
+    );
+    "the impersonation endpoint of the cluster cannot be used; an administrator has to look".to_owned()
+}
+
 impl Replications {
     /// When it is its turn.
     async fn reconcile(&self, name: &ReplicationName) -> Result<Action, Error> {
@@ -337,7 +350,7 @@ impl Replications {
             Ok(there) => there,
             Err(problem) => {
                 outcome.items.clone_from(&task.known.items);
-                outcome.problems.push(problem);
+                outcome.problems.push(told(task, problem));
                 outcome.is_transient = true;
                 return Ok(outcome);
             }

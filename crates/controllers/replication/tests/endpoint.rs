@@ -9,6 +9,7 @@ use std::time::Duration;
 use api::capsule::v1beta2::{CapsuleConfiguration, GlobalTenantResource, Tenant, TenantResource};
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::config::KubeConfigOptions;
 use kube::core::GroupVersionKind;
@@ -154,16 +155,37 @@ async fn replicate(client: &Client, name: &str) {
     apply(client, Some(NAMESPACE), object).await;
 }
 
+/// Asks for the same in the operator's name, of an administrator.
+async fn replicate_globally(client: &Client, name: &str) {
+    let object = json!({"apiVersion": "capsule.clastix.io/v1beta2", "kind": "GlobalTenantResource", "metadata": {"name": name},
+        "spec": {"resyncPeriod": "5s", "resources": [{
+            "rawItems": [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}}]}]}});
+    apply(client, None, object).await;
+}
+
 /// Waits until it is ready, or is not and says this.
 async fn is_judged(client: &Client, name: &str, status: &str, words: &str) {
     let replications = Api::<TenantResource>::namespaced(client.clone(), NAMESPACE);
     eventually(&format!("{name} is Ready={status}"), async || {
         let known = replications.get(name).await.unwrap().status.unwrap_or_default();
-        let ready = known.conditions.iter().find(|it| it.type_ == "Ready");
-        let is_so = ready.is_some_and(|it| it.status == status && it.message.contains(words));
-        is_so.then_some(()).ok_or(format!("{known:?}"))
+        says(&known.conditions, status, words).ok_or(format!("{known:?}"))
     })
     .await;
+}
+
+/// The same of one without a namespace.
+async fn is_judged_globally(client: &Client, name: &str, status: &str, words: &str) {
+    let replications = Api::<GlobalTenantResource>::all(client.clone());
+    eventually(&format!("{name} is Ready={status}"), async || {
+        let known = replications.get(name).await.unwrap().status.unwrap_or_default();
+        says(&known.conditions, status, words).ok_or(format!("{known:?}"))
+    })
+    .await;
+}
+
+fn says(conditions: &[Condition], status: &str, words: &str) -> Option<()> {
+    let ready = conditions.iter().find(|it| it.type_ == "Ready")?;
+    (ready.status == status && ready.message.contains(words)).then_some(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -188,7 +210,9 @@ async fn replications_go_to_the_endpoint_that_is_configured_and_verified() {
         .unwrap();
     start(&client, config);
     replicate(&client, "first").await;
+    replicate_globally(&client, "all").await;
     is_judged(&client, "first", "True", "").await;
+    is_judged_globally(&client, "all", "True", "").await;
     assert!(passed.load(Ordering::SeqCst) > 0, "nothing went through the endpoint");
     let made = Api::<ConfigMap>::namespaced(client.clone(), NAMESPACE);
     made.get("first").await.unwrap();
@@ -221,7 +245,13 @@ async fn replications_go_to_the_endpoint_that_is_configured_and_verified() {
         ),
     ] {
         configure(&client, impersonation).await;
-        is_judged(&client, "first", "False", words).await;
+        is_judged_globally(&client, "all", "False", words).await;
+        // Of what is wrong in the configuration the tenant learns only that it is so.
+        let told = match name {
+            "strange" => words,
+            _ => "the impersonation endpoint of the cluster cannot be used; an administrator has to look",
+        };
+        is_judged(&client, "first", "False", told).await;
         made.get("first")
             .await
             .unwrap_or_else(|error| panic!("{name}: what was made stays: {error}"));

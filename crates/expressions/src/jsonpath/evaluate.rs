@@ -5,7 +5,7 @@ use serde_json::{Number, Value};
 use super::{
     Item,
     parse::{Node, Slice},
-    print,
+    print::{self, MAX_TEXT},
 };
 
 /// Items that one evaluation may look at: `..` several times over would look at an object more often than anybody waits.
@@ -34,6 +34,8 @@ pub enum EvaluationError {
     End,
     #[error("the path looks at more than {MAX_ITEMS} items of this object")]
     TooMany,
+    #[error("the path leads to more than {MAX_TEXT} bytes of text in this object")]
+    TooLong,
 }
 
 /// What there was when an error came up: a filter that only asks for existence looks at it.

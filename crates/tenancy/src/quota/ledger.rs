@@ -2,20 +2,23 @@
 //!
 //! # Flow
 //! A webhook [reserves](Ledger::reserve) what a request would add, before the API server stores the object. The controller
-//! counts what is there and puts it [in the ledger](Ledger::observe): reservations whose amounts arrived go. Both write the
-//! ledger with the resource version that they read, so that no promise is lost between two writers.
+//! counts what is there and puts it in the ledger: [by object](Ledger::observe_objects), or [in totals](Ledger::settle).
+//! Reservations whose amounts arrived go, and those of objects that are deleted. Both write the ledger with the resource
+//! version that they read, so that no promise is lost between two writers.
 //!
 //! # Guarantees
 //! What is used and promised together never exceeds the limit through a reservation, whatever the order of writes,
 //! arrivals, deletions and counts. A reservation goes only when its amount was counted, or when a count that began after
-//! its end did not find it: time alone releases nothing, so a controller that is down makes the budget tight, not loose.
+//! its end did not find it, or when its object is known to be deleted: no object comes back under its UID. Time alone releases
+//! nothing, so a controller that is down makes the budget tight, not loose.
 //!
 //! # Assumptions
 //! A request arrives within [`TTL`] of its reservation or never (the API server gives up after one minute), and a count
 //! reads what was stored when it began, or later.
 //!
 //! # Caveats
-//! An arrival that coincides with a deletion in the same count looks like nothing: the reservation stays until its end.
+//! In totals, an arrival that coincides with a deletion looks like nothing: its reservation stays until its object is deleted,
+//! or until its end.
 
 use std::collections::BTreeMap;
 
@@ -234,27 +237,6 @@ impl Ledger {
         after
     }
 
-    /// Takes in a count of totals that does not tell single objects apart. `arrived` is the part of the rise that requests
-    /// can have caused, `began` when the count began.
-    ///
-    /// Promises that fit in the rise go, the oldest first: the sum of what goes is no more than what arrived.
-    #[must_use]
-    pub fn observe(&self, used: Amounts, arrived: &Amounts, began: Timestamp) -> Self {
-        let mut left = arrived.clone();
-        let waiting = self.reservations.iter().filter(|reservation| {
-            if reservation.delta.fit_in(&left) {
-                left = left.minus(&reservation.delta);
-                return false;
-            }
-            reservation.expires_at > began
-        });
-        Self {
-            reservations: waiting.cloned().collect(),
-            pending_deletes: self.pending_since(began),
-            used,
-        }
-    }
-
     /// Takes in a count of single objects: what each of them uses, by UID. The count may be behind what is stored.
     ///
     /// A promise goes when its object uses at least what it was promised to use. An object that uses nothing does not show
@@ -273,6 +255,16 @@ impl Ledger {
                 .collect(),
             used,
         }
+    }
+
+    /// Lets go of promises whose objects are deleted, by UID: no object comes back under its UID.
+    #[must_use]
+    pub fn without_deleted(&self, is_deleted: impl Fn(&str) -> bool) -> Self {
+        let mut after = self.clone();
+        after
+            .reservations
+            .retain(|reservation| !is_deleted(&reservation.object.uid));
+        after
     }
 
     /// Whether a promise's end is past.
@@ -405,13 +397,20 @@ mod tests {
             .and_then(|ledger| ledger.reserve(&request("one", "pods=1"), &hard, at(0)))
             .unwrap();
         let arrives = |arrived: &str| {
-            let after = ledger.observe(amounts("pods=1").plus(&amounts(arrived)), &amounts(arrived), at(1));
-            ids(&after).join(" ")
+            let after = ledger.settle(
+                amounts("pods=1").plus(&amounts(arrived)),
+                &amounts(arrived),
+                at(1),
+                true,
+            );
+            let left = after.reservations.iter();
+            let left = left.map(|it| format!("{}={}", it.id, it.delta.get("pods")));
+            left.collect::<Vec<_>>().join(" ")
         };
-        assert_eq!(arrives("pods=0"), "two three one");
-        assert_eq!(arrives("pods=1"), "two three");
-        assert_eq!(arrives("pods=3"), "three");
-        assert_eq!(arrives("pods=5"), "one");
+        assert_eq!(arrives("pods=0"), "two=2 three=3 one=1");
+        assert_eq!(arrives("pods=1"), "two=1 three=3 one=1");
+        assert_eq!(arrives("pods=3"), "three=2 one=1");
+        assert_eq!(arrives("pods=5"), "one=1");
         assert_eq!(arrives("pods=6"), "");
     }
 
@@ -422,7 +421,7 @@ mod tests {
             .reserve(&request("a", "pods=1"), &hard, at(0))
             .unwrap();
         assert!(ledger.reserve(&request("b", "pods=1"), &hard, at(1000)).is_err());
-        let counts = |began| ledger.observe(amounts("pods=0"), &Amounts::default(), at(began));
+        let counts = |began| ledger.settle(amounts("pods=0"), &Amounts::default(), at(began), true);
         assert_eq!(ids(&counts(119)), ["a"]);
         assert!(ids(&counts(120)).is_empty());
     }
@@ -438,6 +437,16 @@ mod tests {
             ids(&ledger.observe_objects(amounts("total=9"), &objects, at(1))).len()
         };
         assert_eq!((sees("total=2"), sees("total=3"), sees("total=4")), (1, 0, 0));
+    }
+
+    #[test]
+    fn a_promise_goes_when_its_object_is_deleted() {
+        let hard = amounts("total=9");
+        let ledger = counted("total=0")
+            .reserve(&request("a", "total=3"), &hard, at(0))
+            .and_then(|ledger| ledger.reserve(&request("b", "total=3"), &hard, at(0)))
+            .unwrap();
+        assert_eq!(ids(&ledger.without_deleted(|uid| uid == "uid of a")), ["b"]);
     }
 
     #[test]
@@ -479,16 +488,17 @@ mod tests {
                 .len(),
             CAPACITY
         );
+        let there = BTreeMap::from([("", amounts("pods=0"))]);
         assert!(
             ledger
-                .observe(amounts("pods=0"), &Amounts::default(), at(29))
+                .observe_objects(amounts("pods=0"), &there, at(29))
                 .pending_deletes
                 .len()
                 == CAPACITY
         );
         assert!(
             ledger
-                .observe(amounts("pods=0"), &Amounts::default(), at(30))
+                .observe_objects(amounts("pods=0"), &there, at(30))
                 .pending_deletes
                 .is_empty()
         );

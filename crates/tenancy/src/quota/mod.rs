@@ -10,6 +10,7 @@
 //! [Places]: places
 
 pub mod amounts;
+pub mod arrivals;
 pub mod coverage;
 pub mod credit;
 pub mod custom;

@@ -117,9 +117,11 @@ const REPORTS: Target = Target {
 /// What the cluster itself puts into every namespace, and keeps writing there while things run. A tenant gains nothing by it.
 const NOT_UPKEEP: Condition = Condition::Expression {
     name: "ignore-upkeep",
-    expression: "!(request.resource.resource in [\"events\", \"leases\", \"endpoints\", \"endpointslices\"]) && \
-                 !(request.resource.resource == \"configmaps\" && object.metadata.?name.orValue(\"\") == \"kube-root-ca.crt\") && \
-                 !(request.resource.resource == \"serviceaccounts\" && object.metadata.?name.orValue(\"\") == \"default\")",
+    expression: "!([request.resource.group, request.resource.resource] in [[\"\", \"events\"], [\"events.k8s.io\", \"events\"], \
+                 [\"coordination.k8s.io\", \"leases\"], [\"\", \"endpoints\"], [\"discovery.k8s.io\", \"endpointslices\"]]) && \
+                 !(request.resource.group == \"\" && \
+                 (request.resource.resource == \"configmaps\" && object.metadata.?name.orValue(\"\") == \"kube-root-ca.crt\" || \
+                 request.resource.resource == \"serviceaccounts\" && object.metadata.?name.orValue(\"\") == \"default\"))",
 };
 
 /// Registered by [`crate::counted`], for what there are quotas of.
@@ -134,7 +136,8 @@ pub(crate) const GLOBAL_QUOTAS: Rule = Rule {
         scope: Scope::Namespaced,
     }],
     namespaces: IN_A_TENANT,
-    conditions: &[Condition::NotOurselves, NOT_UPKEEP],
+    // What the cluster itself puts there counts, too.
+    conditions: &[Condition::NotOurselves],
     wanted: |_| false,
     // What is promised is written down.
     side_effects: SideEffects::NoneOnDryRun,
@@ -287,7 +290,7 @@ pub static RULES: &[Rule] = &[
             NOT_A_REPORT,
             Condition::Expression {
                 name: "ignore-events",
-                expression: "request.resource.resource != \"events\"",
+                expression: "!(request.resource.resource == \"events\" && request.resource.group in [\"\", \"events.k8s.io\"])",
             },
             Condition::Expression {
                 name: "ignore-observations",
@@ -1480,6 +1483,58 @@ mod tests {
                 ("vdatastore.kb.io", "/validate-kamaji-clastix-io-v1alpha1-datastore"),
             ]
         );
+    }
+
+    /// Whether every condition of this rule about kinds asks about an object of this group, plural and name. What is sent stands
+    /// below `object`, since that is all that expressions of quotas know.
+    fn asks(rule: &str, group: &str, plural: &str, name: &str) -> bool {
+        let rule = RULES.iter().find(|it| it.name == rule).unwrap();
+        let sent = json!({"resource": {"group": group, "resource": plural}, "metadata": {"name": name}});
+        rule.conditions.iter().all(|condition| match condition {
+            Condition::Expression {
+                name: "ignore-upkeep" | "ignore-events",
+                expression,
+            } => {
+                let expression = expression.replace("request.resource.", "object.resource.");
+                expressions::cel::Condition::new(&expression)
+                    .unwrap()
+                    .matches(&sent)
+                    .unwrap()
+            }
+            _ => true,
+        })
+    }
+
+    #[test]
+    fn upkeep_is_told_by_its_group_and_counts_where_quotas_limit_it() {
+        let upkeep = [
+            ("", "events", "a"),
+            ("events.k8s.io", "events", "a"),
+            ("coordination.k8s.io", "leases", "a"),
+            ("", "endpoints", "a"),
+            ("discovery.k8s.io", "endpointslices", "a"),
+            ("", "configmaps", "kube-root-ca.crt"),
+            ("", "serviceaccounts", "default"),
+        ];
+        let generic = [
+            "generic.rules.mutating.projectcapsule.dev",
+            "generic.rules.validating.projectcapsule.dev",
+        ];
+        for (group, plural, name) in upkeep {
+            for rule in generic {
+                assert!(!asks(rule, group, plural, name), "{rule}: {group}/{plural}");
+                assert!(asks(rule, "example.com", plural, name), "{rule}: {plural}");
+            }
+            for rule in [GLOBAL_QUOTAS.name, TENANT_QUOTAS.name] {
+                assert!(asks(rule, group, plural, name), "{rule}: {group}/{plural}");
+            }
+        }
+        for rule in generic {
+            assert!(asks(rule, "", "configmaps", "settings"), "{rule}");
+        }
+        let cordoning = "cordoning.validating.projectcapsule.dev";
+        assert!(!asks(cordoning, "", "events", "a") && !asks(cordoning, "events.k8s.io", "events", "a"));
+        assert!(asks(cordoning, "example.com", "events", "a"));
     }
 
     #[test]

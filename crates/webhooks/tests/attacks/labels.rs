@@ -1,12 +1,12 @@
 //! A rule about labels and annotations: every kind, in every way that writes one.
 
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use testbed::unique;
 
 use super::intents::{CHANGE_MAKE, Intent, annotation, label};
 use super::request::{Way, copied, send, write};
-use super::samples::samples;
+use super::samples::{sample, samples};
 use super::scene::{Actor, Scene};
 use super::support::until;
 use super::tried;
@@ -20,11 +20,13 @@ const GUARDS: &[&str] = &[
     "services.validating",
     "ingress.validating",
 ];
+const ASKING: &[Actor] = &[Actor::Owner, Actor::Account, Actor::Stranger];
+/// Kinds with hooks of their own, which all of them ask about. About the others one does, each time another.
+const BY_ALL: [&str; 3] = ["v1/pods", "v1/services", "networking.k8s.io/v1/ingresses"];
 /// Rules are not about what the cluster puts into every namespace.
 const UPKEEP: [&str; 2] = ["v1/endpoints", "discovery.k8s.io/v1/endpointslices"];
 
 #[tokio::test]
-#[ignore = "found something that is not looked into yet"]
 async fn a_rule_about_labels_is_met_by_every_kind_in_every_way() {
     let values = json!({KEY: {"values": [{"exact": ["web"]}]}});
     let mut scene = Scene::new(json!({"rules": [{"enforce": {"action": "allow", "metadata": [
@@ -36,34 +38,50 @@ async fn a_rule_about_labels_is_met_by_every_kind_in_every_way() {
         let owner = scene.client(Actor::Owner).clone();
         scene.put(resource, owner, resource, object).await;
     }
-    let intent = |resource| Intent {
-        name: resource,
-        on: resource,
-        twin: resource,
-        acts: CHANGE_MAKE,
-        change: |it, _| {
-            label(it, KEY, json!("db"));
-            annotation(it, KEY, json!("db"));
-        },
-        actors: &[Actor::Owner, Actor::Account, Actor::Stranger],
-        guards: GUARDS,
-        kept: &[
-            "/metadata/labels/example.com~1cost",
-            "/metadata/annotations/example.com~1cost",
-        ],
-    };
-    tried(&scene, samples.iter().map(|(resource, _)| intent(*resource)).collect()).await;
-    what_a_binding_brings(&scene).await;
+    // One at a time: what refuses the one must not hide that nothing refuses the other.
+    let changes: [fn(&mut Value, &Scene); 2] = [
+        |it, _| label(it, KEY, json!("db")),
+        |it, _| annotation(it, KEY, json!("db")),
+    ];
+    let mut intents = Vec::new();
+    for (index, (resource, _)) in samples.iter().enumerate() {
+        for (turn, change) in changes.into_iter().enumerate() {
+            let one = (index + turn) % ASKING.len();
+            let is_by_all = BY_ALL.contains(resource);
+            intents.push(Intent {
+                name: resource,
+                on: resource,
+                twin: resource,
+                acts: CHANGE_MAKE,
+                change,
+                actors: if is_by_all { ASKING } else { &ASKING[one..=one] },
+                guards: GUARDS,
+                kept: &[
+                    "/metadata/labels/example.com~1cost",
+                    "/metadata/annotations/example.com~1cost",
+                ],
+            });
+        }
+    }
+    tried(&scene, intents).await;
 }
 
-/// It is the pod's afterwards.
-async fn what_a_binding_brings(scene: &Scene) {
-    let owner = scene.client(Actor::Owner);
+/// It is the pod's afterwards. The rule is about pods alone, so that no other hook is asked about a Binding.
+#[tokio::test]
+async fn a_rule_about_pods_is_met_by_what_a_binding_brings() {
+    let values = json!({KEY: {"values": [{"exact": ["web"]}]}});
+    let mut scene = Scene::new(json!({"rules": [{"enforce": {"action": "allow", "metadata": [
+        {"kinds": ["Pod"], "labels": values, "annotations": values}]}}]}))
+    .await;
+    let mut pod = sample("v1/pods", "sample");
+    pod["metadata"] = json!({"name": "sample", "labels": {KEY: "web"}, "annotations": {KEY: "web"}});
+    let owner = scene.client(Actor::Owner).clone();
+    scene.put("pod", owner.clone(), "v1/pods", pod).await;
     for is_of_the_pod in [true, false] {
         let pod = scene.place("v1/pods", &unique("bound"));
-        let like = scene.object("v1/pods").read(&scene.masters).await.unwrap();
+        let like = scene.object("pod").read(&scene.masters).await.unwrap();
         let like = copied(&like, &pod.name);
-        write(owner, &pod, "", Way::Create, &like, &like).await.unwrap();
+        write(&owner, &pod, "", Way::Create, &like, &like).await.unwrap();
         let path = if is_of_the_pod {
             pod.path("binding")
         } else {
@@ -73,7 +91,7 @@ async fn what_a_binding_brings(scene: &Scene) {
             let mut binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod.name},
                 "target": {"kind": "Node", "name": "none"}});
             binding["metadata"][map] = json!({KEY: cost});
-            send(owner, Method::POST, &path, "application/json", Some(binding)).await
+            send(&owner, Method::POST, &path, "application/json", Some(binding)).await
         };
         for map in ["labels", "annotations"] {
             let (code, said) = bind(map, "db").await.unwrap_err();
@@ -97,7 +115,7 @@ async fn a_rule_about_deployments_names_their_group() {
     let owner = scene.client(Actor::Owner);
     let deployment = |cost: &str| {
         let place = scene.place("apps/v1/deployments", &unique("web"));
-        let mut object = super::samples::sample("apps/v1/deployments", &place.name);
+        let mut object = sample("apps/v1/deployments", &place.name);
         object["apiVersion"] = json!("apps/v1");
         object["kind"] = json!("Deployment");
         object["metadata"]["labels"] = json!({KEY: cost});

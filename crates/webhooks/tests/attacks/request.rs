@@ -216,5 +216,16 @@ pub fn copied(object: &Value, name: &str) -> Value {
             spec.remove(key);
         }
     }
+    if copy["kind"] == "Job" {
+        forget_pods(&mut copy);
+    }
     copy
+}
+
+/// A Job selects its pods by its own UID, and its template carries that.
+fn forget_pods(job: &mut Value) {
+    let spec = job["spec"].as_object_mut().unwrap();
+    spec.remove("selector");
+    let labels = spec["template"]["metadata"]["labels"].as_object_mut().unwrap();
+    labels.retain(|key, _| !key.ends_with("controller-uid") && !key.ends_with("job-name"));
 }

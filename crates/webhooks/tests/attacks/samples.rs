@@ -105,7 +105,9 @@ pub fn samples() -> Vec<(&'static str, Value)> {
         ),
         (
             "capsule.clastix.io/v1beta2/customquotas",
-            json!({"spec": {"limit": "9", "sources": [{"apiVersion": "v1", "kind": "Secret", "op": "count"}]}}),
+            // It selects none: what it counts is refused until a controller has counted what is there, and none runs here.
+            json!({"spec": {"limit": "9", "sources": [{"apiVersion": "v1", "kind": "Secret", "op": "count"}],
+                "scopeSelectors": [{"matchLabels": {"counted": "yes"}}]}}),
         ),
         (
             "capsule.clastix.io/v1beta2/resourcepoolclaims",

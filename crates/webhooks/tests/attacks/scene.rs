@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::Method;
-use kube::Client;
+use kube::config::KubeConfigOptions;
+use kube::{Client, Config};
 use serde_json::{Value, json};
 use testbed::unique;
 
@@ -59,6 +60,8 @@ pub struct Scene {
     /// The operator.
     pub us: Client,
     pub actors: BTreeMap<Actor, Client>,
+    /// The owner, who takes the first answer: other clients ask again for minutes while something is said not to run.
+    pub hasty: Client,
     pub namespace: String,
     /// Name and UID of the other tenant.
     pub neighbour: (String, String),
@@ -98,7 +101,13 @@ impl Scene {
             (Actor::Neighbour, server.client_for(&bob, &TENANTS).await),
             (Actor::Stranger, server.client_for(&unique("eve"), &["ordinary"]).await),
         ]);
+        let kubeconfig = server.kubeconfig_for(&alice, &TENANTS);
+        let mut hasty = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+            .await
+            .unwrap();
+        hasty.default_retry = false;
         let mut scene = Self {
+            hasty: hasty.try_into().unwrap(),
             doors: Doors::discover(&masters).await,
             us: server.client_for(US, &["system:masters"]).await,
             masters,

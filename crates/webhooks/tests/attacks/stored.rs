@@ -27,7 +27,6 @@ async fn make(scene: &Scene, actor: Actor, resource: &str, more: &Value) -> Resu
 }
 
 #[tokio::test]
-#[ignore = "found something that is not looked into yet"]
 async fn what_is_stored_past_admission_is_an_error_for_itself_alone() {
     let scene = Scene::new(json!({})).await;
     let near = json!([{"key": "tier", "operator": "Near", "values": ["a"]}]);

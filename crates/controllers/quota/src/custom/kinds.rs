@@ -12,7 +12,7 @@ pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(15);
 
 /// A kind that can be counted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Served {
+pub(crate) struct Served {
     pub(super) group: String,
     pub(super) version: String,
     pub(super) kind: String,
@@ -21,7 +21,7 @@ pub(super) struct Served {
 }
 
 impl Served {
-    pub(super) fn resource(&self) -> ApiResource {
+    pub(crate) fn resource(&self) -> ApiResource {
         ApiResource {
             group: self.group.clone(),
             version: self.version.clone(),
@@ -37,7 +37,7 @@ impl Served {
 
 /// What was served when it was asked last. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct ServedKinds {
+pub(crate) struct ServedKinds {
     client: Client,
     known: Arc<Mutex<Option<Known>>>,
 }
@@ -49,7 +49,7 @@ struct Known {
 }
 
 impl ServedKinds {
-    pub(super) fn new(client: &Client) -> Self {
+    pub(crate) fn new(client: &Client) -> Self {
         Self {
             client: client.clone(),
             known: Arc::default(),
@@ -57,7 +57,7 @@ impl ServedKinds {
     }
 
     /// The kinds that a source names.
-    pub(super) async fn named(&self, source: &Kinds) -> Result<Vec<Served>, kube::Error> {
+    pub(crate) async fn named(&self, source: &Kinds) -> Result<Vec<Served>, kube::Error> {
         let is_open = source.kind == "*" || source.group == "*";
         let (known, age) = self.known();
         if let Some(known) = known {

@@ -9,7 +9,7 @@
 //! stored does not have the object either: a watch that is behind releases nothing.
 
 mod apply;
-mod kinds;
+pub(crate) mod kinds;
 mod metrics;
 mod projection;
 mod quota;

@@ -272,7 +272,8 @@ impl Quotas {
                 Some(known) => known,
                 None => self.writer.ledger(quota).await?,
             };
-            let mut ledger = count.observe(&read(&current)?, now);
+            let promised = read(&current)?.without_deleted(|uid| self.sources.deletions.has(uid));
+            let mut ledger = count.observe(&promised, now);
             if ledger.has_expired(now) {
                 let (stored, began) = match &stored {
                     Some(stored) => stored,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use futures::{Stream, StreamExt as _};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -16,6 +17,7 @@ use tokio::task::AbortHandle;
 
 use super::kinds::Served;
 use super::projection::{Projection, labels_only};
+use crate::deletions::Deletions;
 
 /// Objects of a list that are read at a time.
 const PAGE: u32 = 500;
@@ -101,6 +103,8 @@ pub(super) struct Sources {
     client: Client,
     notify: Notify,
     watches: Arc<Mutex<BTreeMap<Target, Watch>>>,
+    /// What any of them has shown to be deleted.
+    pub(super) deletions: Deletions,
 }
 
 /// What a watch shows.
@@ -119,6 +123,7 @@ impl Sources {
             client: client.clone(),
             notify: Arc::new(notify),
             watches: Arc::default(),
+            deletions: Deletions::default(),
         }
     }
 
@@ -140,6 +145,7 @@ impl Sources {
             target: target.clone(),
             seen: seen.clone(),
             notify: self.notify.clone(),
+            deletions: self.deletions.clone(),
         };
         let kept = projection.clone();
         let task = if *projection == Projection::Labels {
@@ -197,6 +203,7 @@ struct Follow {
     target: Target,
     seen: Arc<Mutex<Seen>>,
     notify: Notify,
+    deletions: Deletions,
 }
 
 impl Follow {
@@ -250,6 +257,8 @@ impl Follow {
             }
             Ok(watcher::Event::Delete(object)) => {
                 seen.failure = None;
+                let uid = object.meta().uid.as_deref().unwrap_or_default();
+                self.deletions.add(uid, Instant::now());
                 return seen.objects.remove(&name(&object)).is_some();
             }
         }

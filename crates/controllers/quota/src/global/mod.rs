@@ -9,6 +9,9 @@
 //! moment; a limit that is written when things are quiet does not provoke that. Until then a promise stands for the object.
 //! What is forgotten all the same is overdue two seconds later: then Kubernetes is made to count that namespace again, long
 //! before the promise ends.
+//!
+//! What is made and deleted again before Kubernetes has counted it never shows in a count. So deletions of what is promised are
+//! watched ([`watches`]), and end the promises ([`tenancy::quota::arrivals`]).
 
 mod apply;
 mod desired;
@@ -16,6 +19,7 @@ mod metrics;
 mod observe;
 mod reconcile;
 mod status;
+mod watches;
 
 use std::sync::Arc;
 

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use api::capsule::names::READY_CONDITION;
-use api::capsule::v1beta2::{GlobalResourceQuota, GlobalResourceQuotaStatus, QuantityLedger, QuantityLedgerStatus};
+use api::capsule::v1beta2::{GlobalResourceQuota, GlobalResourceQuotaStatus, QuantityLedger};
 use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -13,7 +13,8 @@ use kube::{Resource, ResourceExt};
 use runtime::Action;
 use runtime::events::Recorder;
 use runtime::report::is_not_found;
-use tenancy::quota::global::{Account, GlobalQuota, Projection, project};
+use tenancy::quota::arrivals::Arrivals;
+use tenancy::quota::global::{Projection, project};
 use tenancy::quota::ledger::Ledger;
 use tenancy::quota::stored;
 use tenancy::quota::verdict::Verdict;
@@ -22,6 +23,7 @@ use super::apply::Writer;
 use super::desired::{Step, steps, to_be_counted_again};
 use super::observe::{Observed, Stores};
 use super::status;
+use super::watches::Watches;
 use crate::{Context, Error};
 
 /// While a watch has not caught up with what was written.
@@ -41,10 +43,21 @@ const ATTEMPTS: usize = 8;
 /// More messages than this help nobody.
 const MESSAGES: usize = 5;
 
+/// Of one quota's ledger.
+#[derive(Default)]
+struct Known {
+    arrivals: Arrivals,
+    /// The version of the ledger that they were noted in: what a watch shows may be older.
+    version: u64,
+}
+
 pub(super) struct Quotas {
     stores: Stores,
     writer: Writer,
     recorder: Recorder,
+    watches: Watches,
+    /// What is known of promised requests, by UID of the quota.
+    arrivals: Mutex<HashMap<String, Known>>,
     /// Since when a count waits for requests on their way, by UID of the quota.
     waiting: Mutex<HashMap<String, Instant>>,
     /// When Kubernetes was made to count again, by UID of the quota and namespace.
@@ -57,6 +70,8 @@ impl Quotas {
             stores,
             writer: Writer::new(&context.client, &context.namespace),
             recorder: context.recorder.clone(),
+            watches: Watches::new(&context.client),
+            arrivals: Mutex::default(),
             waiting: Mutex::default(),
             recounted: Mutex::default(),
         }
@@ -126,6 +141,7 @@ impl Quotas {
     fn wait(&self, observed: &Observed, now: Timestamp) -> Option<Duration> {
         let status = observed.ledger.as_ref()?.status.as_ref()?;
         let account = stored::global_account(status).ok()?;
+        self.watches.follow(&account.ledger);
         let newest = account.ledger.reservations.iter().map(|it| it.updated_at).max()?;
         let age = Duration::try_from(now.duration_since(newest)).unwrap_or_default();
         let is_settled = account.initialized
@@ -148,18 +164,57 @@ impl Quotas {
         projection: &Projection,
         now: Timestamp,
     ) -> Result<Ledger, Error> {
-        let mut ledger = observed.ledger.as_ref().map(|ledger| (**ledger).clone());
+        // Nobody else looks at this quota meanwhile.
+        let mut known = self.arrivals().remove(&observed.uid).unwrap_or_default();
+        let counted = self
+            .count_upon(&mut known, quota, owner, observed, projection, now)
+            .await;
+        self.arrivals().insert(observed.uid.clone(), known);
+        counted
+    }
+
+    async fn count_upon(
+        &self,
+        known: &mut Known,
+        quota: &GlobalResourceQuota,
+        owner: &OwnerReference,
+        observed: &Observed,
+        projection: &Projection,
+        now: Timestamp,
+    ) -> Result<Ledger, Error> {
+        let shown = observed
+            .ledger
+            .as_ref()
+            .filter(|ledger| version(ledger) >= known.version);
+        let mut ledger = shown.map(|ledger| (**ledger).clone());
         for attempt in 1.. {
             let current = match ledger.take() {
-                Some(known) => known,
+                Some(shown) => shown,
                 None => self.writer.ledger(quota, owner).await?,
             };
-            let (account, next) = counted(&observed.quota, &current, projection, now)?;
-            if current.status.as_ref() == Some(&next) {
-                return Ok(account.ledger);
-            }
-            match self.writer.publish_ledger(&current, &next).await {
-                Ok(_) => return Ok(account.ledger),
+            let before = current.status.clone().unwrap_or_default();
+            let account = stored::global_account(&before).map_err(|source| Error::UnreadableLedger {
+                name: current.name_any(),
+                source,
+            })?;
+            known.arrivals.look(&account.ledger, now);
+            known.arrivals.delete(|uid| self.watches.deletions.has(uid));
+            known.version = version(&current);
+            let rise = account.rise(projection);
+            let over = known.arrivals.over(&rise);
+            let account = account.observe(&observed.quota, projection, &over, now);
+            let next = stored::global_status(&account, &before);
+            let written = if current.status.as_ref() == Some(&next) {
+                Ok(current)
+            } else {
+                self.writer.publish_ledger(&current, &next).await
+            };
+            match written {
+                Ok(written) => {
+                    known.arrivals.write(&account.ledger, &rise);
+                    known.version = version(&written);
+                    return Ok(account.ledger);
+                }
                 // Read live from now on.
                 Err(error) if error.is_conflict() && attempt < ATTEMPTS => {}
                 Err(error) => return Err(error),
@@ -231,6 +286,10 @@ impl Quotas {
         Ok(())
     }
 
+    fn arrivals(&self) -> MutexGuard<'_, HashMap<String, Known>> {
+        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn waiting(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -238,26 +297,16 @@ impl Quotas {
     /// Forgets quotas that are gone.
     fn forget(&self) {
         let quotas = self.stores.quotas.store().state();
-        self.waiting()
-            .retain(|uid, _| quotas.iter().any(|quota| quota.metadata.uid.as_ref() == Some(uid)));
+        let is_there = |uid: &String| quotas.iter().any(|quota| quota.metadata.uid.as_ref() == Some(uid));
+        self.waiting().retain(|uid, _| is_there(uid));
+        self.arrivals().retain(|uid, _| is_there(uid));
     }
 }
 
-/// The account with what was counted, and as it is written.
-fn counted(
-    quota: &GlobalQuota,
-    ledger: &QuantityLedger,
-    projection: &Projection,
-    now: Timestamp,
-) -> Result<(Account, QuantityLedgerStatus), Error> {
-    let before = ledger.status.clone().unwrap_or_default();
-    let account = stored::global_account(&before).map_err(|source| Error::UnreadableLedger {
-        name: ledger.name_any(),
-        source,
-    })?;
-    let account = account.observe(quota, projection, now);
-    let status = stored::global_status(&account, &before);
-    Ok((account, status))
+/// As API servers count the versions of objects.
+fn version(ledger: &QuantityLedger) -> u64 {
+    let version = ledger.metadata.resource_version.as_deref();
+    version.and_then(|version| version.parse().ok()).unwrap_or_default()
 }
 
 /// A promise is overdue, and whose request never came ends, without anybody saying so.
@@ -265,7 +314,8 @@ fn until_the_next_end(ledger: &Ledger, now: Timestamp) -> Action {
     let left = |end: Timestamp| Duration::try_from(end.duration_since(now)).unwrap_or_default() + QUIET;
     let ends = ledger.reservations.iter().map(|it| {
         let age = Duration::try_from(now.duration_since(it.updated_at)).unwrap_or_default();
-        let overdue = OVERDUE.checked_sub(age).unwrap_or(RECOUNT);
+        // A deletion may end it at any time.
+        let overdue = OVERDUE.checked_sub(age).unwrap_or(OVERDUE);
         left(it.expires_at).min(overdue + QUIET)
     });
     ends.min().map_or(Action::AwaitChange, Action::RequeueAfter)

@@ -20,7 +20,8 @@ use crate::quantity::Quantity;
 /// Texts of one language that are kept compiled. When there are more, all are compiled anew.
 const MOST: usize = 1_000;
 
-/// Reads the languages of sources and selectors, and keeps what it compiled. What cannot be compiled is kept too.
+/// Reads the languages of sources and selectors, and keeps what it compiled. What does not compile is not kept: its length
+/// has no end.
 #[derive(Debug, Default)]
 pub struct Languages {
     paths: Kept<JsonPath>,
@@ -31,7 +32,8 @@ pub struct Languages {
 
 /// The languages, with an end of what all evaluations together may take: each has one of its own, and there may be many.
 ///
-/// The unit is the one of Kubernetes' CEL, or an item that a path looks at; one expression or path has a million.
+/// The unit is the one of Kubernetes' CEL, or an item that a path looks at, or 16 bytes that it prints; one expression or
+/// path has a million.
 #[derive(Debug)]
 pub struct Metered<'a> {
     languages: &'a Languages,
@@ -89,7 +91,7 @@ fn weigh<K, T, E: Display>(
 type Compiled<T> = Result<Arc<T>, String>;
 
 #[derive(Debug)]
-struct Kept<T>(Mutex<HashMap<String, Compiled<T>>>);
+struct Kept<T>(Mutex<HashMap<String, Arc<T>>>);
 
 impl<T> Default for Kept<T> {
     fn default() -> Self {
@@ -100,15 +102,15 @@ impl<T> Default for Kept<T> {
 impl<T> Kept<T> {
     fn get<E: Display>(&self, text: &str, compile: impl FnOnce(&str) -> Result<T, E>) -> Compiled<T> {
         if let Some(known) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(text) {
-            return known.clone();
+            return Ok(known.clone());
         }
-        let compiled = compile(text).map(Arc::new).map_err(|error| error.to_string());
+        let compiled = compile(text).map(Arc::new).map_err(|error| error.to_string())?;
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= MOST {
             kept.clear();
         }
         kept.insert(text.to_owned(), compiled.clone());
-        compiled
+        Ok(compiled)
     }
 }
 
@@ -207,6 +209,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::quota::custom::validate;
 
     #[test]
     fn each_language_reads_an_object() {
@@ -243,6 +246,58 @@ mod tests {
         assert_eq!(languages.paths.0.lock().unwrap().len(), 1);
     }
 
+    #[test]
+    fn long_texts_are_refused_with_their_limit_and_nothing_that_fails_is_kept() {
+        let languages = Languages::default();
+        let long = "a".repeat(2 << 20);
+        let refused = |checked: Result<(), String>| checked.unwrap_err();
+        assert_eq!(
+            refused(languages.check_path(&format!(".{long}"))),
+            "the path is longer than 1024 characters"
+        );
+        assert_eq!(
+            refused(languages.check_selector(&format!(".a=={long}"))),
+            "the field selector is longer than 1024 characters"
+        );
+        assert!(refused(languages.check_condition(&long)).ends_with("longer than 4096 bytes"));
+        assert!(refused(languages.check_quantities(&long)).ends_with("longer than 4096 bytes"));
+        assert!(languages.selects(&format!(".a=={long}"), &json!({})).is_err());
+        assert!(languages.check_path("spec").is_err());
+        assert_eq!(languages.paths.0.lock().unwrap().len(), 0);
+        assert_eq!(languages.selectors.0.lock().unwrap().len(), 0);
+        assert_eq!(languages.conditions.0.lock().unwrap().len(), 0);
+        assert_eq!(languages.quantities.0.lock().unwrap().len(), 0);
+    }
+
+    #[test]
+    fn a_quota_with_a_text_that_is_too_long_is_refused_with_its_field_and_the_limit() {
+        let refused = |source: Value| {
+            let sources = vec![serde_json::from_value(source).unwrap()];
+            let limit = serde_json::from_value(json!("1")).unwrap();
+            let denial = validate(&limit, &sources, &[], &Languages::default()).unwrap_err();
+            denial.message
+        };
+        let long = "a".repeat(2 << 20);
+        assert_eq!(
+            refused(json!({"apiVersion": "v1", "kind": "Pod", "path": format!(".{long}")})),
+            "spec.sources[0].path: the path is longer than 1024 characters"
+        );
+        let selectors = json!([{"fieldSelectors": [format!(".a=={long}")]}]);
+        assert_eq!(
+            refused(json!({"apiVersion": "v1", "kind": "Pod", "op": "count", "selectors": selectors})),
+            "spec.sources[0].selectors[0].fieldSelectors: the field selector is longer than 1024 characters"
+        );
+    }
+
+    #[test]
+    fn what_a_path_prints_has_a_price() {
+        let languages = Languages::default();
+        let object = json!({"spec": {"text": "1 ".repeat(8_000)}});
+        let metered = languages.metered(10_000);
+        assert!(metered.path(".spec.text", &object).is_ok());
+        assert!((8_900..=9_000).contains(&metered.left()), "{}", metered.left());
+    }
+
     /// Lists that double, loops in loops, paths that look at everything again: what one expression may take, and no more.
     const HOSTILE: [&str; 4] = [
         "lists.range(1000).map(a, lists.range(1000).map(b, a * b).size()).size() == 0",
@@ -267,7 +322,11 @@ mod tests {
         }
         let metered = languages.metered(1_000_000);
         let names = vec!["*"; 400].join(",");
-        metered.path(&format!(".spec.words[{names}]"), &object).unwrap();
+        let refused = metered.path(&format!(".spec.words[{names}]"), &object).unwrap_err();
+        assert!(
+            refused.ends_with("the path leads to more than 65536 bytes of text in this object"),
+            "{refused}"
+        );
         assert!(metered.left() < 300_000, "{}", metered.left());
         // What people write takes little.
         let metered = languages.metered(1_000);

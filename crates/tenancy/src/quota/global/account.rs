@@ -21,24 +21,29 @@ pub struct Account {
 }
 
 impl Account {
-    /// Takes in a projection of the quota: a count that began at `began`.
-    ///
-    /// What rose in namespaces that were counted before can have arrived by promised requests: requests from others are
-    /// refused. What a namespace brings along when it joins, and a resource when it is limited, did not arrive.
-    #[must_use]
-    pub fn observe(&self, quota: &GlobalQuota, projection: &Projection, began: Timestamp) -> Self {
-        let usage = || projection.namespace_usage.iter();
-        let known = usage().filter(|(namespace, _)| self.namespaces.contains(*namespace));
+    /// What rose since the count before, in namespaces that were counted then: what is promised to requests from others is
+    /// nothing, and what a namespace brings along when it joins, and a resource when it is limited, did not arrive.
+    pub fn rise(&self, projection: &Projection) -> Amounts {
+        let usage = projection.namespace_usage.iter();
+        let known = usage.filter(|(namespace, _)| self.namespaces.contains(*namespace));
         let known = Amounts::sum(known.map(|(_, used)| used));
-        let arrived = known.only(&self.ledger.used).minus(&self.ledger.used);
+        known.only(&self.ledger.used).minus(&self.ledger.used)
+    }
+
+    /// Takes in a projection of the quota: a count that began at `began`. `over` is what of the promises has arrived or is gone,
+    /// as [`Arrivals`](crate::quota::arrivals::Arrivals) has it.
+    #[must_use]
+    pub fn observe(&self, quota: &GlobalQuota, projection: &Projection, over: &Amounts, began: Timestamp) -> Self {
+        let usage = projection.namespace_usage.iter();
+        let used = projection.total.used.clone();
         Self {
             observed_generation: quota.generation,
             initialized: projection.initialized,
-            namespaces: usage()
+            namespaces: usage
                 .filter(|(_, used)| used.names_all_of(&quota.hard))
                 .map(|(namespace, _)| namespace.clone())
                 .collect(),
-            ledger: self.ledger.observe(projection.total.used.clone(), &arrived, began),
+            ledger: self.ledger.settle(used, over, began, true),
         }
     }
 }

@@ -109,7 +109,11 @@ fn a_namespace_that_reports_nothing_yet_makes_the_quota_wait() {
 fn what_a_namespace_brings_along_did_not_arrive() {
     let quota = pods(9);
     let began = Timestamp::UNIX_EPOCH;
-    let account = Account::default().observe(&quota, &projected(&quota, &[("a", Some("pods=1"))]), began);
+    let observe = |account: &Account, used: &[(&str, Option<&str>)]| {
+        let projection = projected(&quota, used);
+        account.observe(&quota, &projection, &account.rise(&projection), began)
+    };
+    let account = observe(&Account::default(), &[("a", Some("pods=1"))]);
     let request = crate::quota::ledger::Request {
         id: "a".to_owned(),
         object: LedgerObject::default(),
@@ -118,20 +122,12 @@ fn what_a_namespace_brings_along_did_not_arrive() {
     };
     let ledger = account.ledger.reserve(&request, &quota.hard, began).unwrap();
     let account = Account { ledger, ..account };
-    let joined = account.observe(&quota, &projected(&quota, &[("a", Some("pods=1")), ("b", None)]), began);
+    let joined = observe(&account, &[("a", Some("pods=1")), ("b", None)]);
     assert!(!joined.initialized && !joined.namespaces.contains("b"));
-    let counted = joined.observe(
-        &quota,
-        &projected(&quota, &[("a", Some("pods=1")), ("b", Some("pods=3"))]),
-        began,
-    );
+    let counted = observe(&joined, &[("a", Some("pods=1")), ("b", Some("pods=3"))]);
     assert!(counted.initialized && counted.namespaces.contains("b"));
     assert_eq!(counted.ledger.allocated(), amounts("pods=5"));
-    let arrived = counted.observe(
-        &quota,
-        &projected(&quota, &[("a", Some("pods=2")), ("b", Some("pods=3"))]),
-        began,
-    );
+    let arrived = observe(&counted, &[("a", Some("pods=2")), ("b", Some("pods=3"))]);
     assert_eq!(arrived.ledger.allocated(), amounts("pods=5"));
     assert!(arrived.ledger.reservations.is_empty());
 }
@@ -496,7 +492,8 @@ proptest! {
                     } else {
                         let wire: Vec<_> = read.iter().map(|used| amounts(&format!("{limited}={used}")).to_wire()).collect();
                         let observed = NAMESPACES.into_iter().zip(wire.iter().map(Some)).collect();
-                        account = account.observe(&quota, &project(&quota, &owner(), &observed), began);
+                        let projection = project(&quota, &owner(), &observed);
+                        account = account.observe(&quota, &projection, &account.rise(&projection), began);
                         read.clear();
                     }
                 }
@@ -505,7 +502,8 @@ proptest! {
         }
         let wire: Vec<_> = used.iter().map(|used| amounts(&format!("{limited}={used}")).to_wire()).collect();
         let observed = NAMESPACES.into_iter().zip(wire.iter().map(Some)).collect();
-        let end = account.observe(&quota, &project(&quota, &owner(), &observed), began + TTL);
+        let projection = project(&quota, &owner(), &observed);
+        let end = account.observe(&quota, &projection, &account.rise(&projection), began + TTL);
         prop_assert!(end.ledger.reservations.is_empty());
         prop_assert_eq!(end.ledger.allocated().get(limited).to_string(), used.iter().sum::<u32>().to_string());
     }

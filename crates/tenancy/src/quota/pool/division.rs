@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{MOST_CLAIMS, MOST_CLAIMS_IN_A_NAMESPACE, Pool, held::Place};
+use super::{LEAST_CLAIMS_IN_A_NAMESPACE, MOST_CLAIMS, MOST_CLAIMS_IN_A_NAMESPACE, Pool, held::Place};
 use crate::{quantity::Quantity, quota::amounts::Amounts};
 
 /// Most bytes of what was given, as it is stored: an object in etcd has at most 1.5 MiB.
 const MOST_BYTES: usize = 768 * 1024;
+/// As much of that each namespace has at least, until the pool is full.
+const LEAST_BYTES_OF_A_NAMESPACE: usize = 4 * 1024;
 /// Of what each claim is stored with besides its names: the words around them, and its UID.
 const CLAIM_BYTES: usize = 120;
 /// The same of each amount.
@@ -70,10 +72,28 @@ pub(super) struct Division {
     pub(super) held: BTreeMap<String, Amounts>,
     /// The sum of that.
     pub(super) all_held: Amounts,
-    /// Served claims by namespace.
-    crowd: BTreeMap<String, usize>,
+    /// What is served, by namespace.
+    crowds: BTreeMap<String, Crowd>,
     /// What is served, in bytes.
     size_bytes: usize,
+}
+
+/// Claims, or how many there may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Crowd {
+    claims: usize,
+    size_bytes: usize,
+}
+
+impl Crowd {
+    /// The most that is served in one of so many namespaces: many small claims of one leave room for the others.
+    fn share(namespaces: usize) -> Self {
+        let namespaces = namespaces.max(1);
+        Self {
+            claims: (MOST_CLAIMS / namespaces).clamp(LEAST_CLAIMS_IN_A_NAMESPACE, MOST_CLAIMS_IN_A_NAMESPACE),
+            size_bytes: (MOST_BYTES / namespaces).max(LEAST_BYTES_OF_A_NAMESPACE),
+        }
+    }
 }
 
 /// Divides a pool among claims, which come in the order in which they are served.
@@ -83,6 +103,7 @@ pub(super) struct Division {
 /// the pool's namespaces, say.
 pub(super) fn divide(pool: &Pool, claims: &[Asking<'_>], places: &BTreeMap<String, Place>) -> Division {
     let mut division = Division::default();
+    let share = Crowd::share(places.len());
     for claim in claims {
         if let Some(before) = pool.given.get(claim.uid) {
             division.serve(claim, &before.amounts.least(claim.asked));
@@ -95,7 +116,7 @@ pub(super) fn divide(pool: &Pool, claims: &[Asking<'_>], places: &BTreeMap<Strin
             Some(before) if before == claim.asked => Outcome::Served,
             Some(before) => division.fit(pool, claim, before),
             None if pool.config.ordered_queue && division.has_waiting_for(claim.asked) => division.queue(claim.asked),
-            None => match division.crowded(claim) {
+            None => match division.crowded(claim, share) {
                 Some(words) => Outcome::Crowded(words),
                 None => division.fit(pool, claim, &Amounts::default()),
             },
@@ -113,7 +134,9 @@ impl Division {
     fn serve(&mut self, claim: &Asking<'_>, amounts: &Amounts) {
         let before = self.served.insert(claim.uid.to_owned(), amounts.clone());
         if before.is_none() {
-            *self.crowd.entry(claim.namespace.to_owned()).or_default() += 1;
+            let crowd = self.crowds.entry(claim.namespace.to_owned()).or_default();
+            crowd.claims += 1;
+            crowd.size_bytes += size_bytes(claim);
             self.size_bytes += size_bytes(claim);
         }
         let before = before.unwrap_or_default();
@@ -160,13 +183,16 @@ impl Division {
         sums
     }
 
-    /// Why no more claims can be served, if that is so: what is served is stored in one object.
-    fn crowded(&self, claim: &Asking<'_>) -> Option<String> {
-        let of_namespace = self.crowd.get(claim.namespace).copied().unwrap_or_default();
-        if of_namespace >= MOST_CLAIMS_IN_A_NAMESPACE {
+    /// Why no more claims can be served, if that is so: what is served is stored in one object. The first claim of a namespace
+    /// may be longer than its share.
+    fn crowded(&self, claim: &Asking<'_>, share: Crowd) -> Option<String> {
+        let of_namespace = self.crowds.get(claim.namespace).copied().unwrap_or_default();
+        let is_too_long = of_namespace.claims > 0 && of_namespace.size_bytes + size_bytes(claim) > share.size_bytes;
+        if of_namespace.claims >= share.claims || is_too_long {
             return Some(format!(
-                "the pool serves {of_namespace} claims of this namespace, which is the most; one larger claim can stand for \
-                 several"
+                "the pool serves {} claims of this namespace, which is its share among the namespaces of the pool; one larger \
+                 claim can stand for several",
+                of_namespace.claims
             ));
         }
         if self.served.len() >= MOST_CLAIMS || self.size_bytes + size_bytes(claim) > MOST_BYTES {

@@ -115,6 +115,8 @@ pub const MOST_RESOURCES: usize = 64;
 pub const MOST_CLAIMS_IN_A_NAMESPACE: usize = 100;
 /// Most claims that a pool serves.
 pub const MOST_CLAIMS: usize = 1_000;
+/// As many claims each namespace of a pool has at least, until the pool is full.
+pub const LEAST_CLAIMS_IN_A_NAMESPACE: usize = 5;
 
 /// Whether the status says that the claim is in use.
 pub fn is_bound(claim: &ResourcePoolClaim) -> bool {

@@ -115,7 +115,12 @@ pub fn plan(
         let served = covered.get(*namespace).cloned().unwrap_or_default();
         let held = division.held.get(*namespace).zip(places.get(*namespace));
         let kept = held.map(|(held, place)| place.kept(held, &served.plus(&pool.defaults)));
-        child(pool, owner, namespace, &served.plus(&kept.unwrap_or_default()))
+        let mut allowed = served.plus(&kept.unwrap_or_default()).without_zeros();
+        // Kubernetes counts what a quota names, and no more: what is held is named until nothing of it can be used.
+        if let Some((held, _)) = held {
+            allowed = allowed.plus(&Amounts::default().all_of(held));
+        }
+        child(pool, owner, namespace, &allowed)
     };
     Plan {
         children: namespaces.iter().map(child).collect(),
@@ -244,7 +249,7 @@ fn child(pool: &Pool, owner: &OwnerReference, namespace: &str, allowed: &Amounts
             ..ObjectMeta::default()
         },
         spec: Some(ResourceQuotaSpec {
-            hard: Some(allowed.clone().without_zeros().plus(&pool.defaults).to_wire()),
+            hard: Some(allowed.plus(&pool.defaults).to_wire()),
             ..pool.quota.clone()
         }),
         status: None,

@@ -677,11 +677,11 @@ fn a_pool_and_a_namespace_have_an_end_of_claims() {
     let spread = |number: usize, asks: &str| {
         in_namespace(
             claim(&format!("claim-{number:04}"), 1, asks),
-            &format!("n{}", number % 11),
+            &format!("n{}", number % 250),
         )
     };
     let many: Vec<_> = (0..=MOST_CLAIMS).map(|number| spread(number, "cpu=1")).collect();
-    let places: Vec<(String, Place)> = (0..11)
+    let places: Vec<(String, Place)> = (0..250)
         .map(|number| (format!("n{number}"), quota("", "", "")))
         .collect();
     let places: Vec<(&str, Place)> = places
@@ -704,6 +704,46 @@ fn a_pool_and_a_namespace_have_an_end_of_claims() {
     publish(&mut large, &plan);
     let size = serde_json::to_string(&large.status).unwrap().len();
     assert!((256 * 1024..1024 * 1024).contains(&size), "{size}");
+}
+
+#[test]
+fn many_small_claims_of_one_namespace_leave_room_for_those_of_others() {
+    let places = |number: usize| -> Vec<(String, Place)> {
+        (0..number)
+            .map(|number| (format!("n{number:03}"), quota("", "", "")))
+            .collect()
+    };
+    // As many as fit are asked for in the first namespace, and later one in each of the others.
+    let served = |number: usize, asks: &str| {
+        let places = places(number);
+        let places: Vec<(&str, Place)> = places
+            .iter()
+            .map(|(name, place)| (name.as_str(), place.clone()))
+            .collect();
+        let greedy = (0..MOST_CLAIMS_IN_A_NAMESPACE)
+            .map(|number| in_namespace(claim(&format!("greedy-{number:03}"), 1, asks), "n000"));
+        let modest = places[1..]
+            .iter()
+            .map(|(name, _)| in_namespace(claim(&format!("modest-{name}"), 2, asks), name));
+        let claims: Vec<_> = greedy.chain(modest).collect();
+        let hard = asks.replace("=1", "=9000");
+        let plan = in_places(&pool(&hard, json!({}), &[]), &claims, &places);
+        let greedy = plan.served.keys().filter(|uid| uid.contains("greedy")).count();
+        (greedy, plan.served.len() - greedy)
+    };
+    assert_eq!(served(2, "cpu=1"), (100, 1));
+    assert_eq!(served(20, "cpu=1"), (50, 19));
+    assert_eq!(served(400, "cpu=1"), (5, 399));
+    // Three names of 256 bytes make a claim of 998 bytes. A share of 768 KiB is 7,864 bytes, or 4 KiB at least.
+    let names: Vec<String> = (0..20)
+        .map(|number| format!("{}/r{number:02}=1", "x".repeat(252)))
+        .collect();
+    assert_eq!(served(100, &names[..3].join(" ")), (7, 99));
+    assert_eq!(served(400, &names[..3].join(" ")), (4, 399));
+    // Twenty make 5,894: the first is served also where the share is less.
+    assert_eq!(served(100, &names.join(" ")), (1, 99));
+    assert_eq!(served(120, &names[..].join(" ")), (1, 119));
+    assert_eq!(served(2, &names.join(" ")).1, 1);
 }
 
 proptest! {
