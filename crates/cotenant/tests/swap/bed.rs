@@ -131,6 +131,14 @@ impl Bed {
     pub(crate) fn start_operator(&self) -> Operator {
         let [webhooks, metrics, health] = self.ports;
         let log = std::fs::File::create(self.directory.path().join("operator.log")).unwrap();
+        // What it keeps is its alone: the policies know it by its ServiceAccount.
+        let mut kubeconfig = self.server.kubeconfig();
+        for user in kubeconfig.auth_infos.iter_mut().filter_map(|it| it.auth_info.as_mut()) {
+            user.impersonate = Some(format!("system:serviceaccount:{NAMESPACE}:capsule"));
+            user.impersonate_groups = Some(vec!["system:masters".to_owned()]);
+        }
+        let path = self.directory.path().join("operator.kubeconfig");
+        std::fs::write(&path, serde_norway::to_string(&kubeconfig).unwrap()).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_cotenant"))
             .args([
                 "capsule",
@@ -141,7 +149,7 @@ impl Bed {
                 &format!("--health-probe-bind-address=127.0.0.1:{health}"),
                 "--kubeconfig",
             ])
-            .arg(self.kubeconfig())
+            .arg(path)
             .env("NAMESPACE", NAMESPACE)
             .env("SERVICE_ACCOUNT", "capsule")
             .stdin(Stdio::null())
