@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Namespace;
@@ -14,6 +13,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::{Client, ResourceExt as _};
+use local::process::{Process, Spec, tail};
 use serde_json::{Value, json};
 use testbed::ApiServer;
 
@@ -231,22 +231,12 @@ fn in_the_namespace() -> Vec<Value> {
     ]
 }
 
-/// The operator; gone with the value.
-struct Operator(Child);
-
-impl Drop for Operator {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 struct Bed {
     /// Who may do everything, and is an administrator of tenants.
     adam: Client,
     metrics: String,
-    directory: tempfile::TempDir,
-    _operator: Operator,
+    operator: Process,
+    _directory: tempfile::TempDir,
 }
 
 impl Bed {
@@ -268,26 +258,19 @@ impl Bed {
         std::fs::write(&kubeconfig, serde_norway::to_string(&operator).unwrap()).unwrap();
         let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let [hooks, metrics, health] = listeners.map(|listener| listener.local_addr().unwrap());
-        let log = std::fs::File::create(directory.path().join("operator.log")).unwrap();
-        let operator = Command::new(env!("CARGO_BIN_EXE_cotenant"))
-            .args([
-                "operator".to_owned(),
-                "--components=namespace-tenants".to_owned(),
-                format!("--webhook-port={}", hooks.port()),
-                format!("--webhook-url=https://{hooks}"),
-                format!("--metrics-bind-address={metrics}"),
-                format!("--health-probe-bind-address={health}"),
-                format!("--kubeconfig={}", kubeconfig.display()),
-            ])
-            .stdin(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let log = directory.path().join("operator.log");
+        let spec = Spec::new("operator", env!("CARGO_BIN_EXE_cotenant"), log)
+            .args(["operator", "--components=namespace-tenants"])
+            .arg(format!("--webhook-port={}", hooks.port()))
+            .arg(format!("--webhook-url=https://{hooks}"))
+            .arg(format!("--metrics-bind-address={metrics}"))
+            .arg(format!("--health-probe-bind-address={health}"))
+            .arg(format!("--kubeconfig={}", kubeconfig.display()));
         Self {
             adam,
             metrics: metrics.to_string(),
-            directory,
-            _operator: Operator(operator),
+            operator: Process::start(spec).unwrap(),
+            _directory: directory,
         }
     }
 
@@ -298,9 +281,7 @@ impl Bed {
             match look().await {
                 Ok(found) => return found,
                 Err(problem) if begun.elapsed() > PATIENCE => {
-                    let log = std::fs::read_to_string(self.directory.path().join("operator.log")).unwrap_or_default();
-                    let lines: Vec<&str> = log.lines().rev().take(20).collect();
-                    panic!("{what}: {problem}\n{}", lines.join("\n"));
+                    panic!("{what}: {problem}\n{}", tail(self.operator.log()));
                 }
                 Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
             }

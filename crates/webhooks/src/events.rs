@@ -252,12 +252,6 @@ fn event(request: &Request, news: &News<'_>, tenant: Option<&str>, home: &str, n
         // A Namespace's request names itself; its Event is about an object in no namespace.
         !namespace.is_empty() && !request.is_about_namespace()
     });
-    let (group, version) = (&request.kind.group, &request.kind.version);
-    let api_version = if group.is_empty() {
-        version.clone()
-    } else {
-        format!("{group}/{version}")
-    };
     let labels = tenant.map(|tenant| {
         let keys = [names::MANAGED_BY_TENANT, names::PROJECT_TENANT_LABEL];
         keys.map(|key| (key.to_owned(), tenant.to_owned())).into()
@@ -279,7 +273,7 @@ fn event(request: &Request, news: &News<'_>, tenant: Option<&str>, home: &str, n
         note: Some(shortened(&news.note, NOTE_BYTES)),
         reason: Some(news.reason.to_owned()),
         regarding: Some(ObjectReference {
-            api_version: Some(api_version),
+            api_version: Some(request.kind.api_version()),
             kind: Some(request.kind.kind.clone()),
             name: Some(shortened(&request.name, NAME_BYTES)),
             // Only two namespaces may have Events about what is in none.

@@ -221,12 +221,13 @@ async fn rules(client: &Client, source: &Source, view: &View, request: &Request)
         matches!(linked, Ok(Some(reference)) if *reference.uid == *tenant.uid)
     });
     let namespace = match stored {
-        Some(namespace) => namespace,
-        // Made or handed over just now. One that is gone has nothing that could be refused any more.
-        None => match get::<Namespace>(&Api::all(client.clone()), name).await? {
-            Some(namespace) => Arc::new(namespace),
-            None => return Ok(None),
-        },
+        Some(namespace) => Some(namespace),
+        // Made or handed over just now.
+        None => live_namespace(client, name).await?,
+    };
+    // One that is gone has nothing that could be refused any more.
+    let Some(namespace) = namespace else {
+        return Ok(None);
     };
     Ok(Some(source.rules.of(&tenant, &namespace)))
 }
@@ -283,6 +284,18 @@ fn named_tenants(object: &Namespace) -> Vec<String> {
         .chain(references)
         .filter(|name| !name.is_empty())
         .collect()
+}
+
+/// A namespace as the watch shows it, or as it is now if it was made just now.
+pub(crate) async fn namespace(client: &Client, source: &Source, name: &str) -> Result<Option<Arc<Namespace>>, Error> {
+    match source.namespace(name) {
+        Some(namespace) => Ok(Some(namespace)),
+        None => live_namespace(client, name).await,
+    }
+}
+
+async fn live_namespace(client: &Client, name: &str) -> Result<Option<Arc<Namespace>>, Error> {
+    Ok(get(&Api::all(client.clone()), name).await?.map(Arc::new))
 }
 
 /// The object, if it reads as `K`. The rule says what is wrong with one that does not.

@@ -22,6 +22,7 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, Resource, ResourceExt as _};
 use runtime::Shutdown;
+use runtime::report::is_conflict;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -69,6 +70,8 @@ impl Desired {
     }
 }
 
+/// How often an object that others write at the same time is tried.
+const ATTEMPTS: u32 = 5;
 /// Kinds that we have named as owner, by API group: this release's choice replaces what another one wrote. As long as one owner
 /// is there, the API server deletes nothing.
 const OWNERS: [(&str, &str); 2] = [
@@ -254,39 +257,15 @@ pub async fn apply(client: &Client, desired: &Desired) -> Result<(), Error> {
     };
     // The policies first: they hold by themselves, hooks need us to be there.
     for (policy, binding) in &desired.policies {
-        ensure(
-            client,
-            policy,
-            |live| live.spec == policy.spec,
-            |live| live.spec.clone_from(&policy.spec),
-        )
-        .await?;
-        ensure(
-            client,
-            binding,
-            |live| live.spec == binding.spec,
-            |live| live.spec.clone_from(&binding.spec),
-        )
-        .await?;
+        ensure(client, policy, |it| &mut it.spec).await?;
+        ensure(client, binding, |it| &mut it.spec).await?;
     }
     wait_for_replicas(client, desired).await?;
     for configuration in &desired.validating {
-        ensure(
-            client,
-            configuration,
-            |live| live.webhooks == configuration.webhooks,
-            |live| live.webhooks.clone_from(&configuration.webhooks),
-        )
-        .await?;
+        ensure(client, configuration, |it| &mut it.webhooks).await?;
     }
     for configuration in &desired.mutating {
-        ensure(
-            client,
-            configuration,
-            |live| live.webhooks == configuration.webhooks,
-            |live| live.webhooks.clone_from(&configuration.webhooks),
-        )
-        .await?;
+        ensure(client, configuration, |it| &mut it.webhooks).await?;
     }
     if let Some((policy, bindings)) = &desired.labelling {
         match label(client, policy, bindings).await {
@@ -329,21 +308,9 @@ async fn label(
     policy: &MutatingAdmissionPolicy,
     bindings: &[MutatingAdmissionPolicyBinding],
 ) -> Result<(), Error> {
-    ensure(
-        client,
-        policy,
-        |live| live.spec == policy.spec,
-        |live| live.spec.clone_from(&policy.spec),
-    )
-    .await?;
+    ensure(client, policy, |it| &mut it.spec).await?;
     for binding in bindings {
-        ensure(
-            client,
-            binding,
-            |live| live.spec == binding.spec,
-            |live| live.spec.clone_from(&binding.spec),
-        )
-        .await?;
+        ensure(client, binding, |it| &mut it.spec).await?;
     }
     Ok(())
 }
@@ -379,13 +346,9 @@ fn owners(live: &[OwnerReference], wanted: &[OwnerReference]) -> Vec<OwnerRefere
 }
 
 /// Creates the object, or gives the live one the wanted content. Labels, annotations and owners of others stay.
-async fn ensure<K>(
-    client: &Client,
-    wanted: &K,
-    is_equal: impl Fn(&K) -> bool,
-    set: impl Fn(&mut K),
-) -> Result<(), Error>
+async fn ensure<K, C>(client: &Client, wanted: &K, content: impl Fn(&mut K) -> &mut C) -> Result<(), Error>
 where
+    C: Clone + PartialEq,
     K: Resource<Scope = k8s_openapi::ClusterResourceScope, DynamicType = ()>
         + Clone
         + Debug
@@ -393,34 +356,41 @@ where
         + Serialize,
 {
     let (api, name) = (Api::<K>::all(client.clone()), wanted.name_any());
-    let written = match read(&api, &name).await? {
-        None => api.create(&PostParams::default(), wanted).await,
-        Some(live) => {
-            let mut next = live.clone();
-            set(&mut next);
-            next.labels_mut().extend(wanted.labels().clone());
-            next.annotations_mut().extend(wanted.annotations().clone());
-            *next.owner_references_mut() = owners(live.owner_references(), wanted.owner_references());
-            let same_metadata = next.labels() == live.labels()
-                && next.annotations() == live.annotations()
-                && next.owner_references() == live.owner_references();
-            if same_metadata && is_equal(&live) {
-                return Ok(());
+    let params = PostParams::default();
+    let mut wanted = wanted.clone();
+    for attempt in 1.. {
+        let written = match read(&api, &name).await? {
+            None => api.create(&params, &wanted).await,
+            Some(mut live) => {
+                let mut next = live.clone();
+                content(&mut next).clone_from(content(&mut wanted));
+                next.labels_mut().extend(wanted.labels().clone());
+                next.annotations_mut().extend(wanted.annotations().clone());
+                *next.owner_references_mut() = owners(live.owner_references(), wanted.owner_references());
+                let same_metadata = next.labels() == live.labels()
+                    && next.annotations() == live.annotations()
+                    && next.owner_references() == live.owner_references();
+                if same_metadata && content(&mut next) == content(&mut live) {
+                    return Ok(());
+                }
+                api.replace(&name, &params, &next).await
             }
-            api.replace(&name, &PostParams::default(), &next).await
+        };
+        match written {
+            Ok(_) => break,
+            // API servers write the status of policies; what somebody else made or wrote just now is looked at again.
+            Err(error) if is_conflict(&error) && attempt < ATTEMPTS => {}
+            Err(source) => {
+                return Err(Error::Write {
+                    kind: K::kind(&()).into_owned(),
+                    name,
+                    source,
+                });
+            }
         }
-    };
-    match written {
-        Ok(_) => {
-            tracing::info!(object.ref = %format!("{}/{name}", K::kind(&())), "admission was configured");
-            Ok(())
-        }
-        Err(source) => Err(Error::Write {
-            kind: K::kind(&()).into_owned(),
-            name,
-            source,
-        }),
     }
+    tracing::info!(object.ref = %format!("{}/{name}", K::kind(&())), "admission was configured");
+    Ok(())
 }
 
 async fn read<K>(api: &Api<K>, name: &str) -> Result<Option<K>, Error>

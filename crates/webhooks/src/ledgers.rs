@@ -19,7 +19,7 @@ use std::time::Duration;
 use api::capsule::names::FIELD_MANAGER;
 use api::capsule::v1beta2::{QuantityLedger, QuantityLedgerStatus};
 use kube::api::PostParams;
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt as _};
 use runtime::Shared;
 use runtime::report::{chain, is_conflict, is_not_found};
 use tenancy::denial::Denial;
@@ -130,7 +130,7 @@ impl Ledgers {
                     answer(jobs, answers);
                     return known;
                 }
-                Some(next) => match self.write(place, &next).await {
+                Some(next) => match write(&self.api(&place.0), &next).await {
                     Ok(Some(written)) => {
                         answer(jobs, answers);
                         return Some(written);
@@ -140,7 +140,7 @@ impl Ledgers {
             };
             let read = match written {
                 Some(Err(error)) => Err(error),
-                Some(Ok(_)) | None => self.read(place).await,
+                Some(Ok(_)) | None => self.api(&place.0).get_opt(&place.1).await,
             };
             match read {
                 Ok(read) => (known, is_live) = (read, true),
@@ -158,26 +158,27 @@ impl Ledgers {
         }
     }
 
-    async fn read(&self, (namespace, name): &Place) -> Result<Option<QuantityLedger>, kube::Error> {
-        Api::namespaced(self.client.clone(), namespace).get_opt(name).await
+    fn api(&self, namespace: &str) -> Api<QuantityLedger> {
+        Api::namespaced(self.client.clone(), namespace)
     }
+}
 
-    /// `None` if somebody else was faster.
-    async fn write(
-        &self,
-        (namespace, name): &Place,
-        ledger: &QuantityLedger,
-    ) -> Result<Option<QuantityLedger>, kube::Error> {
-        let params = PostParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            ..PostParams::default()
-        };
-        let api = Api::<QuantityLedger>::namespaced(self.client.clone(), namespace);
-        match api.replace_status(name, &params, ledger).await {
-            Ok(written) => Ok(Some(written)),
-            Err(error) if is_conflict(&error) || is_not_found(&error) => Ok(None),
-            Err(error) => Err(error),
-        }
+/// Writes a ledger's status in the version that was read. `None` if somebody else was faster.
+pub(crate) async fn write(
+    api: &Api<QuantityLedger>,
+    ledger: &QuantityLedger,
+) -> Result<Option<QuantityLedger>, kube::Error> {
+    match api.replace_status(&ledger.name_any(), &params(), ledger).await {
+        Ok(written) => Ok(Some(written)),
+        Err(error) if is_conflict(&error) || is_not_found(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+pub(crate) fn params() -> PostParams {
+    PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
     }
 }
 

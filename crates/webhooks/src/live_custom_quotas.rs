@@ -22,7 +22,7 @@ use tenancy::quota::custom::{Charge, Custom, Kinds, Measured, Review, Scaled, le
 use tenancy::quota::ledger::Ledger;
 use tenancy::quota::stored::{custom_ledger, custom_status};
 
-use crate::facts::{Error, get, read};
+use crate::facts::{self, Error, read};
 use crate::ledgers::Ledgers;
 use crate::review::{GroupVersionKind, Operation, Request};
 use crate::view::{NamespaceTenants, Source};
@@ -111,13 +111,9 @@ pub(crate) async fn reserve(client: &Client, source: &Source, request: &Request)
     let quotas = match request.namespace.as_deref().filter(|name| !name.is_empty()) {
         None => of_the_cluster(known, &kind, None),
         Some(name) => {
-            let namespace = match source.namespace(name) {
-                Some(namespace) => namespace,
-                // Made just now. One that is gone takes nothing.
-                None => match get::<Namespace>(&Api::all(client.clone()), name).await? {
-                    Some(namespace) => Arc::new(namespace),
-                    None => return Ok(None),
-                },
+            // One that is gone takes nothing.
+            let Some(namespace) = facts::namespace(client, source, name).await? else {
+                return Ok(None);
             };
             // What is in it goes; nothing may hold that up.
             if namespace.metadata.deletion_timestamp.is_some() {
@@ -203,7 +199,7 @@ fn charges(
     let text = |field: &str| concerned.content["metadata"][field].as_str().unwrap_or_default();
     let reference = LedgerObject {
         api_group: kind.group.clone(),
-        api_version: api_version(&kind.group, &kind.version),
+        api_version: kind.api_version(),
         kind: kind.kind.clone(),
         namespace: request.namespace.clone().unwrap_or_default(),
         name: text("name").to_owned(),
@@ -251,7 +247,7 @@ async fn of_scale(client: &Client, scaled: &Scaled, request: &Request) -> Result
     let resource = ApiResource {
         group: scaled.group.to_owned(),
         version: scaled.version.to_owned(),
-        api_version: api_version(scaled.group, scaled.version),
+        api_version: kind_of(scaled).api_version(),
         kind: scaled.kind.to_owned(),
         plural: scaled.resource.to_owned(),
     };
@@ -279,13 +275,6 @@ async fn of_scale(client: &Client, scaled: &Scaled, request: &Request) -> Result
             old: with(scales.old)?,
         })
     }))
-}
-
-fn api_version(group: &str, version: &str) -> String {
-    match group {
-        "" => version.to_owned(),
-        group => format!("{group}/{version}"),
-    }
 }
 
 /// What a request is about.

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use api::capsule::names;
 use api::capsule::v1beta2::{GlobalResourceQuota, LedgerObject, QuantityLedger, Tenant};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::Api;
 use kube::{Client, ResourceExt as _};
 use serde::Deserialize;
 use tenancy::denial::Denial;
@@ -17,7 +15,7 @@ use tenancy::quota::global::{self, GlobalQuota, admit, ledger_name};
 use tenancy::quota::usage::{Object, Resource};
 use tenancy::quota::{coverage, rule_quotas, stored};
 
-use crate::facts::{Error, get, peek};
+use crate::facts::{self, Error, peek};
 use crate::ledgers::Ledgers;
 use crate::review::{Operation, Request};
 use crate::view::Source;
@@ -29,13 +27,9 @@ pub(crate) async fn reserve(client: &Client, source: &Source, request: &Request)
         return Ok(None);
     };
     let name = request.namespace.as_deref().unwrap_or_default();
-    let namespace = match source.namespace(name) {
-        Some(namespace) => namespace,
-        // Made just now. One that is gone takes nothing.
-        None => match get::<Namespace>(&Api::all(client.clone()), name).await? {
-            Some(namespace) => Arc::new(namespace),
-            None => return Ok(None),
-        },
+    // One that is gone takes nothing.
+    let Some(namespace) = facts::namespace(client, source, name).await? else {
+        return Ok(None);
     };
     if namespace.metadata.deletion_timestamp.is_some() {
         return Ok(None);
@@ -211,10 +205,7 @@ impl Question {
             old,
             reference: LedgerObject {
                 api_group: kind.group.clone(),
-                api_version: match kind.group.as_str() {
-                    "" => kind.version.clone(),
-                    group => format!("{group}/{}", kind.version),
-                },
+                api_version: kind.api_version(),
                 kind: kind.kind.clone(),
                 namespace: request.namespace.clone().unwrap_or_default(),
                 name: metadata.name.unwrap_or_else(|| request.name.clone()),

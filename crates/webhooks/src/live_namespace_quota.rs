@@ -11,14 +11,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use api::capsule::names::{self, FIELD_MANAGER};
+use api::capsule::names;
 use api::capsule::v1beta2::QuantityLedger;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{Api, ListParams, PostParams};
+use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt as _};
 use runtime::Shared;
-use runtime::report::{is_conflict, is_not_found};
+use runtime::report::is_conflict;
 use runtime::shared::Change;
 use tenancy::index::KnownTenant;
 use tenancy::linkage;
@@ -28,6 +28,7 @@ use tenancy::quota::stored;
 use crate::audit;
 use crate::decide::Verdict;
 use crate::facts::{Error, Facts, peek, read};
+use crate::ledgers;
 use crate::review::{Operation, Request};
 use crate::rule::Rule;
 use crate::view::{Source, View};
@@ -189,7 +190,9 @@ impl Desk<'_> {
                 Some(_) if self.is_dry_run => return Ok((counted.others, Some(ledger))),
                 Some(next) => {
                     ledger.status = Some(stored::places_status(&next, &before));
-                    if let Some(written) = self.write(&ledger).await? {
+                    let written = ledgers::write(&self.ledgers(), &ledger).await;
+                    let failed = |error| read("QuantityLedger", &ledger.name_any(), error);
+                    if let Some(written) = written.map_err(failed)? {
                         return Ok((counted.others, Some(written)));
                     }
                 }
@@ -210,21 +213,11 @@ impl Desk<'_> {
             if self.is_dry_run {
                 return Ok(empty);
             }
-            match self.ledgers().create(&params(), &empty).await {
+            match self.ledgers().create(&ledgers::params(), &empty).await {
                 Ok(made) => return Ok(made),
                 Err(error) if is_conflict(&error) => {}
                 Err(error) => return Err(failed(error)),
             }
-        }
-    }
-
-    /// `None` if somebody else was faster.
-    async fn write(&self, ledger: &QuantityLedger) -> Result<Option<QuantityLedger>, Error> {
-        let name = ledger.name_any();
-        match self.ledgers().replace_status(&name, &params(), ledger).await {
-            Ok(written) => Ok(Some(written)),
-            Err(error) if is_conflict(&error) || is_not_found(&error) => Ok(None),
-            Err(error) => Err(read("QuantityLedger", &name, error)),
         }
     }
 
@@ -244,12 +237,5 @@ impl Desk<'_> {
         Ok(of_tenant
             .map(|found| (found.name_any(), found.uid().unwrap_or_default()))
             .collect())
-    }
-}
-
-fn params() -> PostParams {
-    PostParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
     }
 }

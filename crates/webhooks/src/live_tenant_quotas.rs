@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use runtime::Shared;
 use tenancy::denial::Denial;
 use tenancy::quota::amounts::Amounts;
-use tenancy::quota::global::Account;
+use tenancy::quota::global::{self, Account};
 use tenancy::quota::ledger::{Ledger, Request as Asked};
 use tenancy::quota::stored;
 use tenancy::quota::tenant::{self, Answer, Budget};
@@ -55,7 +55,7 @@ pub(crate) async fn reserve(source: &Source, view: &View, request: &Request) -> 
     };
     let mut asked = Vec::new();
     for budget in budgets {
-        match tenant::charge(&budget, &question.review()) {
+        match global::charge(&budget.quota, &question.review()) {
             Ok(Some(request)) => asked.push((budget, request)),
             Ok(None) => {}
             Err(denial) => return Some(denial),

@@ -315,7 +315,8 @@ async fn numbers_of_objects_in_annotations_are_held_alike() {
 async fn what_was_lent_to_a_replica_that_was_killed_is_kept_until_its_end() {
     let scene = scene(json!({"pods": "12", "requests.ephemeral-storage": "1Gi"}), 3).await;
     scene.is_quiet("pods", 0).await;
-    let now = Timestamp::now();
+    // Stored times have whole seconds.
+    let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap();
     let end = now + SignedDuration::from_secs(30);
     let credit = json!({"id": "credit/killed/review", "usage": {"pods": "12"}, "delta": {"pods": "12"},
         "objectRef": {"apiVersion": "v1", "kind": "Pod"}, "createdAt": now, "updatedAt": now, "expiresAt": end});

@@ -3,8 +3,8 @@
 use std::{
     fmt::Debug,
     net::TcpListener,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    path::PathBuf,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -21,6 +21,7 @@ use kube::{
     Api, Client, Resource, ResourceExt as _,
     api::{ListParams, Patch, PatchParams, PostParams},
 };
+use local::process::{Process, Spec, tail};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use testbed::ApiServer;
@@ -128,35 +129,25 @@ impl Bed {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
-    pub(crate) fn start_operator(&self) -> Operator {
+    /// The operator; gone with the value.
+    pub(crate) fn start_operator(&self) -> Process {
         let [webhooks, metrics, health] = self.ports;
-        let log = std::fs::File::create(self.directory.path().join("operator.log")).unwrap();
-        // What it keeps is its alone: the policies know it by its ServiceAccount.
-        let mut kubeconfig = self.server.kubeconfig();
-        for user in kubeconfig.auth_infos.iter_mut().filter_map(|it| it.auth_info.as_mut()) {
-            user.impersonate = Some(format!("system:serviceaccount:{NAMESPACE}:capsule"));
-            user.impersonate_groups = Some(vec!["system:masters".to_owned()]);
-        }
+        // By this name the policies know who keeps objects in tenants' namespaces.
+        let user = format!("system:serviceaccount:{NAMESPACE}:capsule");
+        let kubeconfig = self.server.kubeconfig_for(&user, &["system:masters"]);
         let path = self.directory.path().join("operator.kubeconfig");
         std::fs::write(&path, serde_norway::to_string(&kubeconfig).unwrap()).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_cotenant"))
-            .args([
-                "capsule",
-                "--enable-leader-election",
-                "--owner-cluster-role=capsule:capsule:operator",
-                &format!("--webhook-port={webhooks}"),
-                &format!("--metrics-addr=127.0.0.1:{metrics}"),
-                &format!("--health-probe-bind-address=127.0.0.1:{health}"),
-                "--kubeconfig",
-            ])
+        let spec = Spec::new("operator", env!("CARGO_BIN_EXE_cotenant"), self.log())
+            .args(["capsule", "--enable-leader-election"])
+            .arg("--owner-cluster-role=capsule:capsule:operator")
+            .arg(format!("--webhook-port={webhooks}"))
+            .arg(format!("--metrics-addr=127.0.0.1:{metrics}"))
+            .arg(format!("--health-probe-bind-address=127.0.0.1:{health}"))
+            .arg("--kubeconfig")
             .arg(path)
             .env("NAMESPACE", NAMESPACE)
-            .env("SERVICE_ACCOUNT", "capsule")
-            .stdin(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        Operator(child)
+            .env("SERVICE_ACCOUNT", "capsule");
+        Process::start(spec).unwrap()
     }
 
     /// Definitions as a peer's Job would write them, with something that ours do not have.
@@ -360,26 +351,12 @@ impl Bed {
     pub(crate) async fn eventually(&self, what: &str, holds: impl AsyncFn() -> bool) {
         let begun = Instant::now();
         while !holds().await {
-            assert!(begun.elapsed() < PATIENCE, "{what}: not so\n{}", self.log());
+            assert!(begun.elapsed() < PATIENCE, "{what}: not so\n{}", tail(&self.log()));
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
 
-    /// What the operator said last.
-    fn log(&self) -> String {
-        let path: &Path = &self.directory.path().join("operator.log");
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(30)..].join("\n")
-    }
-}
-
-/// The operator; gone with the value.
-pub(crate) struct Operator(Child);
-
-impl Drop for Operator {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+    fn log(&self) -> PathBuf {
+        self.directory.path().join("operator.log")
     }
 }

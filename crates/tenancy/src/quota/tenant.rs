@@ -26,7 +26,7 @@ use kube_core::ResourceExt;
 
 use super::{
     amounts::Amounts,
-    global::{self, Account, GlobalQuota, Whose, exceeded, hash, not_ready},
+    global::{Account, GlobalQuota, Whose, exceeded, hash, not_ready},
     ledger::{Ledger, Refusal, Request},
 };
 use crate::{denial::Denial, linkage, quotas, replicas};
@@ -160,14 +160,6 @@ pub fn count(
         namespaces,
         ledger: account.ledger.settle(used, &arrived, now, may_end),
     }
-}
-
-/// What a request takes of a budget: `None` if nothing.
-///
-/// # Errors
-/// As [`global::charge`].
-pub fn charge(budget: &Budget, review: &global::Review<'_>) -> Result<Option<Request>, Denial> {
-    global::charge(&budget.quota, review)
 }
 
 /// The ledger, if it can be relied on for this request.
