@@ -39,6 +39,11 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Whether the limit was reached, felt, and given back from.
+    pub(crate) fn shows(&self, limit: i64) -> bool {
+        self.refused > 0 && self.given_back > 0 && i64::try_from(self.made).is_ok_and(|made| made >= limit)
+    }
+
     fn add(&mut self, other: Self) {
         self.made += other.made;
         self.changed += other.changed;
@@ -77,26 +82,22 @@ impl Tally {
 ///
 /// # Errors
 /// If one of them panics: what it did is not known.
-pub(crate) async fn contend(scene: Arc<Scene>, is_over: Arc<AtomicBool>) -> Result<Tally, JoinError> {
+pub(crate) async fn contend(scene: Arc<Scene>, is_over: Arc<AtomicBool>) -> Result<(), JoinError> {
     let clients = (0..scene.clients).map(|index| {
         let (scene, is_over) = (scene.clone(), is_over.clone());
         tokio::spawn(async move { contender(&scene, index, &is_over).await })
     });
-    let mut all = Tally::default();
-    for tally in join_all(clients).await {
-        all.add(tally?);
-    }
-    Ok(all)
+    join_all(clients).await.into_iter().collect()
 }
 
 /// Takes from one namespace after the other, keeps some for a while, changes and gives back.
-async fn contender(scene: &Scene, index: usize, is_over: &AtomicBool) -> Tally {
-    let mut tally = Tally::default();
+async fn contender(scene: &Scene, index: usize, is_over: &AtomicBool) {
     let mut held: VecDeque<(usize, String)> = VecDeque::new();
     for step in 0.. {
         if is_over.load(Ordering::Relaxed) {
             break;
         }
+        let mut tally = Tally::default();
         let (place, size) = (index + step, i64::try_from((index + step) % 3).unwrap_or(0) + 1);
         let is_answered = match (step % 4, held.front().cloned()) {
             (2, Some((place, name))) => match scene.race.resized(size) {
@@ -120,9 +121,9 @@ async fn contender(scene: &Scene, index: usize, is_over: &AtomicBool) -> Tally {
                 Err(error) => tally.count(&error),
             },
         };
+        scene.tally().add(tally);
         tokio::time::sleep(if is_answered { PAUSE } else { PAUSE_AFTER_FAILURE }).await;
     }
-    tally
 }
 
 /// Makes an object.

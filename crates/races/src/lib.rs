@@ -30,6 +30,8 @@ pub use race::Race;
 use bed::Victim;
 use scene::Scene;
 
+/// How long clients go on at most that have not shown anything yet: on a slow machine the load takes longer.
+const SHOWN_WITHIN: Duration = Duration::from_secs(300);
 /// How long a killed operator stays away.
 const AWAY: Duration = Duration::from_secs(1);
 
@@ -39,7 +41,7 @@ pub struct Size {
     /// Each with one request at a time. Twenty where namespaces are raced for.
     pub clients: usize,
     pub namespaces: usize,
-    /// How long clients take and give back.
+    /// How long clients take and give back, or longer, until every limit was reached, felt and given back from.
     pub load: Duration,
     /// Operators killed meanwhile, at equal distances: the one that leads, then the other, and so on.
     pub kills: u32,
@@ -123,18 +125,17 @@ pub async fn run(bed: &mut Bed, races: &[Race], size: &Size, progress: &dyn Fn(&
         .iter()
         .map(|scene| tokio::spawn(clients::contend(scene.clone(), is_over.clone())))
         .collect();
-    let kills = trouble(bed, size, progress).await;
+    let kills = trouble(bed, &scenes, size, progress).await;
     is_over.store(true, Ordering::Relaxed);
     let (kills, restarts) = kills?;
-    let mut tallies = Vec::new();
     for contest in contests {
-        let tally = contest.await.context("the clients panicked")?;
-        tallies.push(tally.context("a client panicked")?);
+        let ended = contest.await.context("the clients panicked")?;
+        ended.context("a client panicked")?;
     }
     progress("the clients are done; what is left is used up");
     let settled = try_join_all(scenes.iter().map(|scene| settle::settle(scene, size.drain))).await?;
     let mut outcomes = Vec::new();
-    for ((scene, tally), settled) in scenes.iter().zip(tallies).zip(settled) {
+    for (scene, settled) in scenes.iter().zip(settled) {
         let (moments, highest) = scene.witness.seen();
         outcomes.push(Outcome {
             race: scene.race.name(),
@@ -144,7 +145,7 @@ pub async fn run(bed: &mut Bed, races: &[Race], size: &Size, progress: &dyn Fn(&
             moments,
             highest,
             gaps: scene.witness.gaps(),
-            tally,
+            tally: scene.tally().clone(),
             kills,
             restarts,
             used: settled.used,
@@ -160,10 +161,16 @@ pub async fn run(bed: &mut Bed, races: &[Race], size: &Size, progress: &dyn Fn(&
 }
 
 /// Kills operators while the clients work, and starts again what ended. How many were killed and how many ended by themselves.
-async fn trouble(bed: &mut Bed, size: &Size, progress: &dyn Fn(&str)) -> anyhow::Result<(u32, u32)> {
+async fn trouble(
+    bed: &mut Bed,
+    scenes: &[Arc<Scene>],
+    size: &Size,
+    progress: &dyn Fn(&str),
+) -> anyhow::Result<(u32, u32)> {
     let begun = Instant::now();
     let (mut kills, mut restarts) = (0, 0);
-    while begun.elapsed() < size.load {
+    let has_shown = || scenes.iter().all(|scene| scene.tally().shows(scene.limit));
+    while begun.elapsed() < size.load || (begun.elapsed() < SHOWN_WITHIN && !has_shown()) {
         if kills < size.kills && begun.elapsed() >= size.load / (size.kills + 1) * (kills + 1) {
             let victim = if kills % 2 == 0 {
                 Victim::Leader

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::Size;
 use crate::bed::{Bed, eventually, resource};
+use crate::clients::Tally;
 use crate::race::Race;
 use crate::witness::Witness;
 
@@ -31,6 +33,8 @@ pub(crate) struct Scene {
     pub(crate) clients: usize,
     pub(crate) limit: i64,
     pub(crate) witness: Witness,
+    /// Of all its clients, so far.
+    tally: Mutex<Tally>,
 }
 
 /// What ledgers say of a scene, by what has a limit of its own.
@@ -64,11 +68,16 @@ impl Scene {
             namespaces,
             clients,
             limit,
+            tally: Mutex::default(),
         };
         scene.make(&owner).await?;
         let what = format!("the limit of {} is in force", scene.tenant);
         eventually(&what, IN_FORCE_WITHIN, async || scene.is_in_force().await).await?;
         Ok(scene)
+    }
+
+    pub(crate) fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn make(&self, owner: &str) -> anyhow::Result<()> {

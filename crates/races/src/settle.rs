@@ -8,7 +8,7 @@ use crate::clients::take;
 use crate::scene::Scene;
 
 /// How long what was given back may take to be free again.
-const FREE_WITHIN: Duration = Duration::from_secs(60);
+const FREE_WITHIN: Duration = Duration::from_secs(180);
 /// The same, with all promises to requests that were lost at an end: two minutes from when they were made, and a count.
 const DRAINED_WITHIN: Duration = Duration::from_secs(240);
 const PAUSE: Duration = Duration::from_millis(200);

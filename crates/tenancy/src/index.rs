@@ -31,6 +31,7 @@ use crate::{
     name::{NamespaceName, TenantName},
     ownership,
     pattern::Cache,
+    quota::tenant::{self, Budget},
     services::ServicePolicy,
     subject::{Subjects, User},
     tenant_owners::{self, Selection, TenantUsers},
@@ -79,6 +80,8 @@ pub struct KnownTenant {
     pub required_labels: RequiredValues,
     /// `spec.namespaceOptions.requiredMetadata.annotations`.
     pub required_annotations: RequiredValues,
+    /// What its namespaces share.
+    pub budgets: Vec<Arc<Budget>>,
 }
 
 impl KnownTenant {
@@ -126,6 +129,7 @@ impl KnownTenant {
             ),
             required_labels: RequiredValues::new(required.map(|required| &required.labels), patterns),
             required_annotations: RequiredValues::new(required.map(|required| &required.annotations), patterns),
+            budgets: tenant::budgets(&object).into_iter().map(Arc::new).collect(),
             object,
         }
     }

@@ -33,7 +33,7 @@ impl Credit {
     }
 
     pub(crate) fn covers(&self, amounts: &Amounts, now: Instant) -> bool {
-        amounts.fit_in(&self.held(now))
+        !self.is_over(now) && amounts.fit_in(&self.held)
     }
 
     pub(crate) fn take(&mut self, amounts: &Amounts) {

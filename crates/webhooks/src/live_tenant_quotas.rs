@@ -45,8 +45,7 @@ pub(crate) async fn reserve(source: &Source, view: &View, request: &Request) -> 
         Ok(tenant) => tenant?,
         Err(denial) => return Some(denial),
     };
-    let budgets = tenant::budgets(&tenant.object);
-    if budgets.is_empty() {
+    if tenant.budgets.is_empty() {
         return None;
     }
     let question = match Question::of(request) {
@@ -54,9 +53,9 @@ pub(crate) async fn reserve(source: &Source, view: &View, request: &Request) -> 
         Err(denial) => return Some(denial),
     };
     let mut asked = Vec::new();
-    for budget in budgets {
+    for budget in &tenant.budgets {
         match global::charge(&budget.quota, &question.review()) {
-            Ok(Some(request)) => asked.push((budget, request)),
+            Ok(Some(request)) => asked.push((budget.clone(), request)),
             Ok(None) => {}
             Err(denial) => return Some(denial),
         }
@@ -114,7 +113,7 @@ struct Desk {
     known: Shared<QuantityLedger>,
     /// Namespace of the ledgers.
     place: String,
-    budget: Budget,
+    budget: Arc<Budget>,
     asked: Asked,
     is_dry_run: bool,
 }

@@ -17,13 +17,11 @@ use api::capsule::v1beta2::{GlobalResourceQuota, GlobalResourceQuotaStatus, Reso
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
-use kube::runtime::watcher;
-use kube::{Client, Error, ResourceExt as _};
+use kube::{Error, ResourceExt as _};
 use runtime::metrics::Registry;
-use runtime::{Shared, Shutdown};
-use serde::de::DeserializeOwned;
 use serde_json::json;
-use support::served::{US, establish, served};
+use support::controllers::{self, all};
+use support::served::{establish, served};
 use support::stage::{Stage, stage};
 use support::until;
 use testbed::unique;
@@ -32,41 +30,26 @@ const LIMIT: usize = 12;
 
 /// Runs the controllers of quotas for as long as the test binary runs.
 async fn control() {
-    let server = served().await.server;
-    let client = server.client().await;
+    let client = served().await.server.client().await;
     establish(&client, &api::schema::crd::<ResourcePool>()).await;
     establish(&client, &api::schema::crd::<ResourcePoolClaim>()).await;
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            let client = server.client_for(US, &["system:masters"]).await;
-            let (registry, shutdown) = (Registry::new(), Shutdown::new());
-            let context = quota_controller::Context {
-                namespace: "cotenant-system".to_owned(),
-                namespaces: all(&client, &shutdown),
-                custom_quotas: all(&client, &shutdown),
-                global_custom_quotas: all(&client, &shutdown),
-                quantity_ledgers: all(&client, &shutdown),
-                metrics: runtime::controller::Metrics::register(&registry),
-                registry,
-                recorder: runtime::events::Recorder::new(client.clone(), "cotenant", Some("test")),
-                shutdown,
-                client,
-            };
-            quota_controller::run(context).await.unwrap();
-        });
-    });
-}
-
-fn all<K>(client: &Client, shutdown: &Shutdown) -> Shared<K>
-where
-    K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
-{
-    Shared::start(Api::all(client.clone()), watcher::Config::default(), |_| {}, shutdown)
+    controllers::run(async |client, shutdown| {
+        let registry = Registry::new();
+        let context = quota_controller::Context {
+            namespace: "cotenant-system".to_owned(),
+            namespaces: all(&client, &shutdown),
+            custom_quotas: all(&client, &shutdown),
+            global_custom_quotas: all(&client, &shutdown),
+            quantity_ledgers: all(&client, &shutdown),
+            metrics: runtime::controller::Metrics::register(&registry),
+            registry,
+            recorder: runtime::events::Recorder::new(client.clone(), "cotenant", Some("test")),
+            shutdown,
+            client,
+        };
+        quota_controller::run(context).await
+    })
+    .await;
 }
 
 /// Makes a pod that says how much of the disk it needs.

@@ -19,15 +19,12 @@ use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::runtime::watcher;
-use kube::{Client, Error, ResourceExt as _};
+use kube::{Error, ResourceExt as _};
 use runtime::metrics::Registry;
-use runtime::{Shared, Shutdown};
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use support::controllers::{self, all};
 use support::hijack::refusal;
 use support::replicas::second_replica;
-use support::served::{US, served};
 use support::stage::{Stage, stage};
 use support::until;
 use tenancy::quota::tenant::budgets;
@@ -39,44 +36,29 @@ static RUNNING: OnceCell<()> = OnceCell::const_new();
 
 /// Runs the controllers of tenants for as long as the test binary runs.
 async fn control() {
-    let server = served().await.server;
     second_replica().await;
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            let client = server.client_for(US, &["system:masters"]).await;
-            let (registry, shutdown) = (Registry::new(), Shutdown::new());
-            let context = tenant_controller::Context {
-                namespace: LEDGERS.to_owned(),
-                configuration_name: "default".to_owned(),
-                configuration_grace: Duration::from_secs(600),
-                tls_secret: "capsule-tls".to_owned(),
-                tenants: all(&client, &shutdown),
-                tenant_owners: all(&client, &shutdown),
-                namespaces: all(&client, &shutdown),
-                configurations: all(&client, &shutdown),
-                quantity_ledgers: all(&client, &shutdown),
-                classes: tenant_controller::classes::Classes::start(&client, &shutdown),
-                metrics: runtime::controller::Metrics::register(&registry),
-                registry,
-                recorder: runtime::events::Recorder::new(client.clone(), "cotenant", Some("test")),
-                shutdown,
-                client,
-            };
-            tenant_controller::run(context).await.unwrap();
-        });
-    });
-}
-
-fn all<K>(client: &Client, shutdown: &Shutdown) -> Shared<K>
-where
-    K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
-{
-    Shared::start(Api::all(client.clone()), watcher::Config::default(), |_| {}, shutdown)
+    controllers::run(async |client, shutdown| {
+        let registry = Registry::new();
+        let context = tenant_controller::Context {
+            namespace: LEDGERS.to_owned(),
+            configuration_name: "default".to_owned(),
+            configuration_grace: Duration::from_secs(600),
+            tls_secret: "capsule-tls".to_owned(),
+            tenants: all(&client, &shutdown),
+            tenant_owners: all(&client, &shutdown),
+            namespaces: all(&client, &shutdown),
+            configurations: all(&client, &shutdown),
+            quantity_ledgers: all(&client, &shutdown),
+            classes: tenant_controller::classes::Classes::start(&client, &shutdown),
+            metrics: runtime::controller::Metrics::register(&registry),
+            registry,
+            recorder: runtime::events::Recorder::new(client.clone(), "cotenant", Some("test")),
+            shutdown,
+            client,
+        };
+        tenant_controller::run(context).await
+    })
+    .await;
 }
 
 /// A tenant with some namespaces.

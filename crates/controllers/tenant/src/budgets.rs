@@ -484,7 +484,10 @@ fn reported_in(observed: &Observed, tenant: &Tenant, namespace: &str, budget: &B
 /// A ledger that cannot be read is counted from the start.
 fn account(ledger: &QuantityLedger) -> Account {
     let none = QuantityLedgerStatus::default();
-    stored::global_account(ledger.status.as_ref().unwrap_or(&none)).unwrap_or_default()
+    stored::global_account(ledger.status.as_ref().unwrap_or(&none)).unwrap_or_else(|denial| {
+        tracing::warn!(ledger = ledger.name_any(), error = %denial, "a QuantityLedger cannot be read and is counted anew");
+        Account::default()
+    })
 }
 
 fn until_the_next_end(ledger: &ledger::Ledger, now: Timestamp) -> Action {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "only tests use it")]
 #![allow(clippy::needless_pass_by_value, reason = "what is given is written out in the call")]
 
+pub mod controllers;
 pub mod hijack;
 pub mod replicas;
 pub mod served;
