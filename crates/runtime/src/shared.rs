@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::{Stream, StreamExt as _};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Api, Resource, ResourceExt as _};
+use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
@@ -139,7 +139,7 @@ where
         while let Some(event) = events.next().await {
             let event = match event {
                 Ok(event) => event.modify(|object| {
-                    object.managed_fields_mut().clear();
+                    object.meta_mut().managed_fields = None;
                     trim(object);
                 }),
                 Err(error) => {
@@ -286,6 +286,7 @@ fn differences<K: Resource>(before: &[Arc<K>], after: &[Arc<K>]) -> Vec<Change<K
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::ResourceExt as _;
 
     use super::*;
 

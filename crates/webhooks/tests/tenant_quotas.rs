@@ -161,7 +161,18 @@ impl Scene {
     async fn burst(self: &Arc<Self>, number: usize) -> usize {
         let creates = (0..number).map(|index| {
             let scene = self.clone();
-            tokio::spawn(async move { scene.create(index % scene.namespaces.len(), "1Mi", false).await })
+            tokio::spawn(async move {
+                loop {
+                    let made = scene.create(index % scene.namespaces.len(), "1Mi", false).await;
+                    // On a machine that is too slow for all of them at once, some are told so.
+                    if !made
+                        .as_ref()
+                        .is_err_and(|error| error.to_string().contains("please retry"))
+                    {
+                        return made;
+                    }
+                }
+            })
         });
         let results = join_all(creates).await.into_iter().map(Result::unwrap);
         let (passed, refused): (Vec<_>, Vec<_>) = results.partition(Result::is_ok);
