@@ -22,7 +22,7 @@
 {{- end }}
 - --metrics-bind-address=:{{ .Values.ports.metrics }}
 - --health-probe-bind-address=:{{ .Values.ports.health }}
-{{- if and .Values.etcd.enabled (has "control-planes" .Values.components) }}
+{{- if include "cotenant.etcd.isOurs" . }}
 - --bundled-etcd={{ include "cotenant.etcd.fullname" . }}
 {{- end }}
 - --log-filter={{ .Values.log.filter }}
@@ -56,6 +56,34 @@
 {{- end }}
 - --zap-log-level={{ $options.logLevel }}
 {{- range .Values.manager.extraArgs }}
+- {{ . | quote }}
+{{- end }}
+{{- end -}}
+
+{{- /* Flags of `cotenant kamaji manager`, which are those of Kamaji's. */}}
+{{- define "cotenant.kamaji.arguments" -}}
+- kamaji
+- manager
+- --health-probe-bind-address={{ .Values.healthProbeBindAddress }}
+- --metrics-bind-address={{ .Values.metricsBindAddress }}
+- --datastore={{ .Values.defaultDatastoreName }}
+- --service-node-port-range={{ .Values.serviceNodePortRange }}
+{{- with .Values.adminNetworks }}
+- --admin-networks={{ join "," . }}
+{{- end }}
+- --webhook-service-name={{ include "cotenant.fullname" . }}-webhook-service
+- --webhook-port={{ .Values.ports.webhook }}
+- --tls-secret-name={{ include "cotenant.tlsSecret" . }}
+{{- if .Values.rbac.create }}
+- --owner-cluster-role={{ include "cotenant.clusterRole" (list . "operator") }}
+{{- end }}
+{{- if include "cotenant.etcd.isOurs" . }}
+- --bundled-etcd={{ include "cotenant.etcd.fullname" . }}
+{{- end }}
+{{- if .Values.loggingDevel.enable }}
+- --zap-devel
+{{- end }}
+{{- range .Values.extraArgs }}
 - {{ . | quote }}
 {{- end }}
 {{- end -}}

@@ -31,6 +31,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         schema::crd::<capsule::v1beta2::GlobalTenantResource>(),
         schema::crd::<capsule::v1beta2::TenantOwner>(),
         schema::crd::<kamaji::v1alpha1::DataStore>(),
+        schema::crd::<kamaji::v1alpha1::KubeconfigGenerator>(),
         schema::crd::<kamaji::v1alpha1::TenantControlPlane>(),
     ]
 }

@@ -27,6 +27,8 @@ pub(crate) struct Release<'a> {
     /// Helm's caches and plugins go here, not into the user's home.
     pub(crate) home: &'a Path,
     pub(crate) image_tag: &'a str,
+    /// The one of this cluster's registry.
+    pub(crate) kine_image: &'a str,
 }
 
 /// Installs the release, or brings it to this chart and image; returns when its pods are ready and its
@@ -40,6 +42,7 @@ pub(crate) async fn upgrade(client: &Client, release: &Release<'_>) -> anyhow::R
         .args(["--namespace", NAMESPACE, "--create-namespace", "--skip-crds", "--wait"])
         .arg(format!("--timeout={}s", PATIENCE.as_secs()))
         .arg(format!("--set=image.tag={}", release.image_tag))
+        .arg(format!("--set=extraArgs[0]=--kine-image={}", release.kine_image))
         .arg("--set=etcd.persistence.storageClass=standard")
         .env("KUBECONFIG", release.kubeconfig)
         .env("HOME", release.home)

@@ -1,5 +1,7 @@
 //! The flags that the operator of a cluster runs with, read from its Deployment: what it decides depends on them.
 
+use std::str::FromStr;
+
 use anyhow::Context;
 use control_plane_controller::Settings;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -47,6 +49,18 @@ impl OperatorFlags {
         values.filter(|value| !value.is_empty())
     }
 
+    fn networks<N>(&self, name: &str) -> anyhow::Result<Vec<N>>
+    where
+        N: FromStr<Err: std::error::Error + Send + Sync + 'static>,
+    {
+        let parsed = self.list(name).map(|network| {
+            network
+                .parse()
+                .with_context(|| format!("the operator's --{name} has {network:?}, which is not a network"))
+        });
+        parsed.collect()
+    }
+
     /// Name of the CapsuleConfiguration that the operator obeys.
     pub(crate) fn configuration_name(&self) -> &str {
         self.value("configuration-name")
@@ -64,12 +78,9 @@ impl OperatorFlags {
         };
         settings.trust.service_accounts = self.list("allowed-service-accounts").map(str::to_owned).collect();
         settings.trust.registries = self.list("allowed-registries").map(str::to_owned).collect();
-        for network in self.list("admin-networks") {
-            let network = network
-                .parse()
-                .with_context(|| format!("the operator's --admin-networks has {network:?}, which is not a network"))?;
-            settings.admin_networks.push(network);
-        }
+        settings.admin_networks = self.networks("admin-networks")?;
+        settings.trust.hostnames = self.list("allowed-hostnames").map(str::to_owned).collect();
+        settings.trust.external_ips = self.networks("allowed-external-ips")?;
         Ok(settings)
     }
 }
@@ -97,13 +108,17 @@ mod tests {
             "--allowed-registries=mirror.local,other.local",
             "--admin-networks=10.0.0.0/8,fd00::/8",
             "--configuration-name=mine",
-            "--allowed-service-accounts=hosted"
+            "--allowed-service-accounts=hosted",
+            "--allowed-hostnames=*.oil.example",
+            "--allowed-external-ips=192.0.2.0/24"
         ]));
         assert_eq!(flags.configuration_name(), "mine");
         let settings = flags.control_planes().unwrap();
         assert_eq!(settings.default_datastore.as_deref(), Some("default"));
         assert_eq!(settings.trust.registries, ["mirror.local", "other.local"]);
         assert!(settings.trust.service_accounts.contains("hosted"));
+        assert_eq!(settings.trust.hostnames, ["*.oil.example"]);
+        assert_eq!(settings.trust.external_ips[0].to_string(), "192.0.2.0/24");
         let networks: Vec<_> = settings.admin_networks.iter().map(ToString::to_string).collect();
         assert_eq!(networks, ["10.0.0.0/8", "fd00::/8"]);
     }

@@ -83,6 +83,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
                 kubeconfig: &cluster.kubeconfig(),
                 home: &cluster.directory().join("helm"),
                 image_tag: &made.tag,
+                kine_image: &format!("docker.io/rancher/kine:{}", programs.kine_version()?),
             };
             install::upgrade(&client, &release).await
         },

@@ -1,15 +1,17 @@
 //! A worker node for a hosted control plane: a bootstrap token, then upstream's `kubeadm join` on a node of this machine.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use anyhow::Context;
-use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::{ByteString, api::core::v1::Node, api::core::v1::Secret};
+use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::Node;
 use kube::{
-    Client, Config, ResourceExt,
-    api::{Api, ObjectMeta, PostParams},
+    Client, Config,
+    api::Api,
     config::{KubeConfigOptions, Kubeconfig},
 };
+
+use crate::bootstrap_token::BootstrapToken;
 
 const TOKEN_VALIDITY: SignedDuration = SignedDuration::from_mins(30);
 
@@ -62,75 +64,13 @@ pub(crate) async fn is_ready(tenant: &Client, node: &str) -> anyhow::Result<bool
         }))
 }
 
-/// Makes a bootstrap token in the tenant, as `kubeadm token create` does, good for half an hour.
+/// Makes a bootstrap token in the tenant, good for half an hour.
 pub(crate) async fn invite(tenant: &Client, kubeconfig: &str) -> anyhow::Result<Invitation> {
     let read = pki::Kubeconfig::parse(kubeconfig)?;
-    let (id, secret) = random_token();
-    let text = |value: &str| ByteString(value.as_bytes().to_vec());
-    let expiration = (Timestamp::now() + TOKEN_VALIDITY)
-        .strftime("%Y-%m-%dT%H:%M:%SZ")
-        .to_string();
-    let data = BTreeMap::from([
-        ("token-id".to_owned(), text(&id)),
-        ("token-secret".to_owned(), text(&secret)),
-        ("expiration".to_owned(), text(&expiration)),
-        ("usage-bootstrap-signing".to_owned(), text("true")),
-        ("usage-bootstrap-authentication".to_owned(), text("true")),
-        (
-            "auth-extra-groups".to_owned(),
-            text("system:bootstrappers:kubeadm:default-node-token"),
-        ),
-        ("description".to_owned(), text("made by cotenant for one worker")),
-    ]);
-    let token = Secret {
-        metadata: ObjectMeta {
-            name: Some(format!("bootstrap-token-{id}")),
-            ..Default::default()
-        },
-        type_: Some("bootstrap.kubernetes.io/token".to_owned()),
-        data: Some(data),
-        ..Default::default()
-    };
-    let created = Api::<Secret>::namespaced(tenant.clone(), "kube-system")
-        .create(&PostParams::default(), &token)
-        .await
-        .context("failed to make a bootstrap token in the tenant")?;
-    tracing::debug!(name = created.name_any(), "made a bootstrap token");
+    let token = BootstrapToken::create(tenant, TOKEN_VALIDITY, "made by cotenant for one worker").await?;
     Ok(Invitation {
         endpoint: read.server.trim_start_matches("https://").to_owned(),
-        token: format!("{id}.{secret}"),
+        token: token.to_string(),
         ca_hash: pki::public_key_hash(&read.ca_pem)?,
     })
-}
-
-/// Six and sixteen characters of `[a-z0-9]`, from the operating system's randomness.
-fn random_token() -> (String, String) {
-    let characters = |count| {
-        std::iter::repeat_with(|| uuid::Uuid::new_v4().into_bytes())
-            .flatten()
-            // The version and variant bits are not random; those bytes, and what would favour some characters, are left out.
-            .enumerate()
-            .filter(|(index, byte)| !matches!(index % 16, 6 | 8) && *byte < 252)
-            .map(|(_, byte)| char::from(b"abcdefghijklmnopqrstuvwxyz0123456789"[usize::from(byte % 36)]))
-            .take(count)
-            .collect::<String>()
-    };
-    (characters(6), characters(16))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tokens_have_the_form_that_kubeadm_wants() {
-        let (id, secret) = random_token();
-        let well_formed = |text: &str| {
-            text.bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-        };
-        assert_eq!((id.len(), secret.len()), (6, 16));
-        assert!(well_formed(&id) && well_formed(&secret));
-        assert_ne!(random_token(), (id, secret));
-    }
 }

@@ -94,7 +94,7 @@ impl Person {
             }
         };
         let mut output = Vec::new();
-        let terminal = cli::tenant::Terminal {
+        let terminal = cli::Terminal {
             input: &mut answer.as_bytes(),
             output: &mut output,
         };
@@ -103,7 +103,7 @@ impl Person {
         let code = result.map_or_else(
             |error| {
                 let _ = writeln!(said, "cotenant: {error:#}");
-                cli::tenant::exit_code(&error)
+                cli::exit_code(&error)
             },
             |()| 0,
         );

@@ -9,10 +9,14 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use clap::{ArgAction, ValueEnum};
+use clap::ArgAction;
 use runtime::tls;
 
-use crate::operator::{self, Component, Election, LogFormat};
+use crate::{
+    control_planes,
+    operator::{self, Component, Election},
+    zap::Zap,
+};
 
 /// The Lease that the peer's leading replica holds. It is held beside our own, so that a peer that was forgotten cannot write.
 const LEASE: &str = "42c733ea.clastix.capsule.io";
@@ -79,11 +83,8 @@ pub(crate) struct Args {
     #[arg(long, value_parser = duration_or_zero, default_value = "0")]
     leader_election_retry_period: Duration,
 
-    /// `debug`, `info`, `warn`, `error`, `panic`, or a number: the higher, the more.
-    #[arg(long, value_parser = log_filter, default_value = "info")]
-    zap_log_level: LogFilter,
-    #[arg(long, value_enum, default_value = "console")]
-    zap_encoder: Encoder,
+    #[command(flatten)]
+    zap: Zap,
 
     /// Print the version and end.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = ArgAction::Set)]
@@ -142,12 +143,6 @@ struct WithoutEffect {
     tracing_otlp_tls_server_name: Option<String>,
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     tracing_otlp_tls_insecure_skip_verify: Option<String>,
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    zap_devel: Option<String>,
-    #[arg(long)]
-    zap_stacktrace_level: Option<String>,
-    #[arg(long)]
-    zap_time_encoding: Option<String>,
 }
 
 impl WithoutEffect {
@@ -182,9 +177,6 @@ impl WithoutEffect {
                 "tracing-otlp-tls-insecure-skip-verify",
                 &self.tracing_otlp_tls_insecure_skip_verify,
             ),
-            ("zap-devel", &self.zap_devel),
-            ("zap-stacktrace-level", &self.zap_stacktrace_level),
-            ("zap-time-encoding", &self.zap_time_encoding),
         ];
         let mut given: Vec<_> = single
             .into_iter()
@@ -198,16 +190,6 @@ impl WithoutEffect {
     }
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Encoder {
-    Console,
-    Json,
-}
-
-/// Directives of our log filter.
-#[derive(Clone, Debug, PartialEq)]
-struct LogFilter(&'static str);
-
 impl Args {
     /// Runs until a signal, or until leadership is lost.
     pub(crate) fn run(self) -> anyhow::Result<()> {
@@ -216,6 +198,7 @@ impl Args {
             return Ok(());
         }
         let mut without_effect = self.without_effect.given();
+        without_effect.extend(self.zap.without_effect());
         if !self.enable_leader_election {
             without_effect.push("enable-leader-election=false");
         }
@@ -252,9 +235,12 @@ impl Args {
             datastore: None,
             allowed_service_accounts: Vec::new(),
             allowed_registries: Vec::new(),
+            allowed_hostnames: Vec::new(),
+            allowed_external_ips: Vec::new(),
             service_node_port_range: operator::SERVICE_NODE_PORTS,
             admin_networks: Vec::new(),
             bundled_etcd: None,
+            control_planes: control_planes::Flags::default(),
             webhook_service_name: self.webhook_service_name,
             webhook_service_port: self.webhook_service_port,
             webhook_url: None,
@@ -278,11 +264,8 @@ impl Args {
                 "the environment variable SERVICE_ACCOUNT is not set; it is the ServiceAccount that the operator runs as",
             )?,
             kubeconfig: self.kubeconfig,
-            log_filter: self.zap_log_level.0.to_owned(),
-            log_format: match self.zap_encoder {
-                Encoder::Console => LogFormat::Text,
-                Encoder::Json => LogFormat::Json,
-            },
+            log_filter: self.zap.filter(),
+            log_format: self.zap.format(),
         })
     }
 }
@@ -295,23 +278,12 @@ fn duration_or_zero(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn log_filter(text: &str) -> Result<LogFilter, String> {
-    Ok(LogFilter(match text {
-        "debug" => "debug",
-        "info" | "0" => "info",
-        "warn" | "warning" => "warn",
-        "error" | "dpanic" | "panic" | "fatal" => "error",
-        // No number leads to `trace`: there libraries show what is sent, and Secrets are.
-        number if number.parse::<u8>().is_ok() => "debug",
-        _ => return Err("a level is debug, info, warn, error, panic or a number from 0 to 255".to_owned()),
-    }))
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::operator::LogFormat;
 
     #[derive(Debug, Parser)]
     struct Manager {
@@ -391,7 +363,7 @@ mod tests {
         let args = parsed(&every).unwrap();
         let given = args.without_effect.given();
         // The rest of the flags, less the second header.
-        assert_eq!(given.len(), 23, "{given:?}");
+        assert_eq!(given.len(), 20, "{given:?}");
         assert!(!given.concat().contains("secret"));
         let args = args.into_operator().unwrap();
         assert_eq!((args.configuration_name.as_str(), args.webhook_port), ("main", 9555));
@@ -430,19 +402,5 @@ mod tests {
             ..parsed(&[]).unwrap()
         };
         assert!(refused(args).starts_with("the environment variable SERVICE_ACCOUNT is not set"));
-    }
-
-    #[test]
-    fn no_level_shows_what_libraries_send() {
-        for (level, filter) in [
-            ("0", "info"),
-            ("1", "debug"),
-            ("9", "debug"),
-            ("255", "debug"),
-            ("panic", "error"),
-        ] {
-            assert_eq!(log_filter(level), Ok(LogFilter(filter)), "{level}");
-        }
-        assert!(log_filter("trace").is_err());
     }
 }

@@ -1,12 +1,15 @@
 //! The one binary: flags and wiring, nothing else.
 
 mod capsule;
+mod control_planes;
 mod crds;
+mod kamaji;
 mod operator;
 mod watches;
+mod zap;
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -27,19 +30,23 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     #[command(flatten)]
-    People(cli::Command),
+    People(Box<cli::Command>),
     /// Run the operator: admission webhooks on every replica, controllers on the one that leads.
     Operator(Box<operator::Args>),
     /// Run the operator for namespace tenants with the flags and the environment of Capsule's manager. The program does so by
     /// itself when it is called `manager` or `capsule`.
     Capsule(Box<capsule::Args>),
+    /// Run the operator for hosted control planes with the flags and the environment of Kamaji's. The program does so by itself
+    /// when it is called `kamaji`.
+    Kamaji(kamaji::Args),
     /// Bring the definitions of our kinds to this version.
     Crds(crds::Args),
     /// Print a shell's completion script.
     Completion { shell: clap_complete::Shell },
-    /// A node of a local cluster; started by `up`.
+    /// A node of a local cluster; started by `up` as `node run`, `node init` and so on, which [`command_line`] tells from what
+    /// people say of nodes.
     #[command(hide = true)]
-    Node {
+    LocalNode {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
@@ -54,22 +61,23 @@ enum Command {
 fn main() -> ExitCode {
     runtime::client::install_crypto_provider();
     let outcome = match Cli::parse_from(command_line(std::env::args_os())).command {
-        Command::People(command) => people(command),
+        Command::People(command) => people(*command),
         Command::Operator(args) => operator::run(*args),
         Command::Capsule(args) => args.run(),
+        Command::Kamaji(args) => args.run(),
         Command::Crds(args) => asynchronous(crds::apply(args)),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "cotenant", &mut std::io::stdout());
             Ok(())
         }
-        Command::Node { arguments } => return local::node::main(arguments),
+        Command::LocalNode { arguments } => return local::node::main(arguments),
         Command::Enforcer { kubeconfig } => asynchronous(async move { Ok(local::enforcer::run(&kubeconfig).await?) }),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("cotenant: {}", runtime::report::chain(error.as_ref()));
-            ExitCode::from(cli::tenant::exit_code(&error))
+            ExitCode::from(cli::exit_code(&error))
         }
     }
 }
@@ -86,12 +94,24 @@ fn asynchronous(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Resul
         .block_on(work)
 }
 
-/// The arguments as they are, with the subcommand that the program's name stands for.
+/// What a node of a local cluster is started to do; see [`local::node::main`].
+const NODE_ROLES: [&str; 5] = ["run", "enter", "init", "pod-network", "hook"];
+
+/// The arguments as they are, with the subcommand that the program's name or a node's role stands for.
 fn command_line(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = arguments.collect();
     let name = arguments.first().and_then(|program| Path::new(program).file_name());
-    if name.is_some_and(|name| name == "manager" || name == "capsule") {
-        arguments.insert(1, "capsule".into());
+    match name.and_then(OsStr::to_str) {
+        Some("manager" | "capsule") => arguments.insert(1, "capsule".into()),
+        Some("kamaji") => arguments.insert(1, "kamaji".into()),
+        _ => {
+            let role = arguments.get(2).and_then(|role| role.to_str());
+            if arguments.get(1).is_some_and(|word| word == "node")
+                && role.is_some_and(|role| NODE_ROLES.contains(&role))
+            {
+                arguments[1] = "local-node".into();
+            }
+        }
     }
     arguments
 }
@@ -105,11 +125,17 @@ mod tests {
         let line = |words: &[&str]| command_line(words.iter().map(OsString::from)).join(&OsString::from(" "));
         assert_eq!(line(&["/manager", "--version"]), "/manager capsule --version");
         assert_eq!(line(&["capsule"]), "capsule capsule");
+        assert_eq!(line(&["/kamaji", "manager"]), "/kamaji kamaji manager");
         assert_eq!(
             line(&["/usr/local/bin/cotenant", "operator"]),
             "/usr/local/bin/cotenant operator"
         );
         assert_eq!(line(&[]), "");
+        assert_eq!(line(&["cotenant", "node", "run", "c"]), "cotenant local-node run c");
+        assert_eq!(
+            line(&["cotenant", "node", "join-command", "run"]),
+            "cotenant node join-command run"
+        );
     }
 
     #[test]

@@ -31,7 +31,7 @@ use webhooks::{
     view,
 };
 
-use crate::watches::Watches;
+use crate::{control_planes, watches::Watches};
 
 /// The Lease that the leading replica holds, before any other.
 pub(crate) const LEASE: &str = "cotenant";
@@ -69,6 +69,12 @@ pub(crate) struct Args {
     /// What the image registries that authors name have to begin with; none allows any.
     #[arg(long, value_delimiter = ',')]
     pub(crate) allowed_registries: Vec<String>,
+    /// Names that authors may have control planes reached by, as `api.oil.example` or `*.oil.example`; none allows any.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) allowed_hostnames: Vec<String>,
+    /// Addresses, as ranges, that authors may have nodes of the admin cluster answer to with `allowAddressAsExternalIP`.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) allowed_external_ips: Vec<IpNet>,
     /// Ports that API servers of the admin cluster give to Services on nodes, as their flag of this name says.
     #[arg(long, value_parser = port_range, default_value = "30000-32767")]
     pub(crate) service_node_port_range: RangeInclusive<i32>,
@@ -78,6 +84,8 @@ pub(crate) struct Args {
     /// Name of the bundled etcd to keep certificates and the root user for.
     #[arg(long)]
     pub(crate) bundled_etcd: Option<String>,
+    #[command(flatten)]
+    pub(crate) control_planes: control_planes::Flags,
     /// Service in front of the webhooks.
     #[arg(long, default_value = "cotenant-webhook-service")]
     pub(crate) webhook_service_name: String,
@@ -174,6 +182,8 @@ impl Args {
         Trust {
             service_accounts: self.allowed_service_accounts.iter().cloned().collect(),
             registries: self.allowed_registries.clone(),
+            hostnames: self.allowed_hostnames.clone(),
+            external_ips: self.allowed_external_ips.clone(),
         }
     }
 }
@@ -278,7 +288,7 @@ async fn operate(args: Args) -> anyhow::Result<()> {
 }
 
 /// `30000-32767`, as API servers take it.
-fn port_range(text: &str) -> Result<RangeInclusive<i32>, String> {
+pub(crate) fn port_range(text: &str) -> Result<RangeInclusive<i32>, String> {
     let range = text.split_once('-').and_then(|(first, last)| {
         let (first, last): (u16, u16) = (first.parse().ok()?, last.parse().ok()?);
         (first > 0 && first <= last).then(|| i32::from(first)..=i32::from(last))
@@ -487,7 +497,7 @@ impl Controllers<'_> {
             default_datastore: args.datastore.clone(),
             admin_networks: args.admin_networks.clone(),
             trust: args.trust(),
-            ..Default::default()
+            ..args.control_planes.settings()
         };
         let (recorder, registry) = (self.recorder.clone(), self.registry.clone());
         let watches = control_plane_controller::Watches::new(

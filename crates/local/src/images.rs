@@ -29,7 +29,7 @@ pub struct Images {
     pub references: Vec<String>,
 }
 
-/// Kubernetes' own images, DNS, a store, a shell to try things with, and ours with the given tag.
+/// Kubernetes' own images, DNS, a store, kine, a shell to try things with, and ours with the given tag.
 pub fn standard(programs: &Programs, cotenant: &Path, tag: &str) -> Result<Vec<Image>> {
     let mut images = upstream(programs)?;
     images.push(
@@ -74,6 +74,8 @@ pub fn upstream(programs: &Programs) -> Result<Vec<Image>> {
             .entrypoint("/pause")
             .user("65535:65535"),
     );
+    images.push(kine(programs)?);
+    images.extend(konnectivity(programs, &kubernetes));
     images.push(busybox()?);
     Ok(images)
 }
@@ -105,6 +107,32 @@ fn kube_proxy(programs: &Programs, version: &str) -> Result<Image> {
         "/etc/protocols",
         "ip 0 IP\nicmp 1 ICMP\ntcp 6 TCP\nudp 17 UDP\nipv6-icmp 58 IPv6-ICMP\nsctp 132 SCTP\n",
     ))
+}
+
+/// Both ends of the tunnel. Their tag follows the minor of Kubernetes, which is all that users of it know; neither
+/// program tells its own version.
+fn konnectivity(programs: &Programs, kubernetes: &str) -> [Image; 2] {
+    let minor = kubernetes.split('.').nth(1).unwrap_or_default();
+    ["proxy-server", "proxy-agent"].map(|name| {
+        Image::builder(
+            format!("registry.k8s.io/kas-network-proxy/{name}"),
+            format!("v0.{minor}.0"),
+        )
+        .file(programs.path(name), &format!("/{name}"))
+        .entrypoint(format!("/{name}"))
+        .user("65532:65532")
+    })
+}
+
+/// kine with a shell, with which control planes on a store with TLS prepare its certificates.
+fn kine(programs: &Programs) -> Result<Image> {
+    let image = Image::builder("docker.io/rancher/kine", programs.kine_version()?)
+        .file(programs.path("kine"), "/bin/kine")
+        .program(&host_program("busybox")?, "/bin/busybox")?
+        .entrypoint("/bin/kine");
+    Ok(["sh", "cp", "chmod"]
+        .into_iter()
+        .fold(image, |image, name| image.symlink(&format!("/bin/{name}"), "busybox")))
 }
 
 /// Debian's busybox under all its names. Not the static one: that cannot look up hosts.

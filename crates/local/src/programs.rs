@@ -83,6 +83,12 @@ impl Programs {
         let said = output(Command::new(self.path("coredns")).args(["-version"]))?;
         word_after(&said, "CoreDNS-").ok_or_else(|| unreadable("coredns", &said))
     }
+
+    /// kine's version, such as `v0.16.4`, as the program itself says.
+    pub fn kine_version(&self) -> Result<String> {
+        let said = output(Command::new(self.path("kine")).arg("--version"))?;
+        word_after(&said, "kine version").ok_or_else(|| unreadable("kine", &said))
+    }
 }
 
 fn word_after(text: &str, mark: &str) -> Option<String> {

@@ -15,6 +15,9 @@ fn programs_are_built_once_and_report_the_versions_of_their_modules() {
     assert!(
         include_str!("../../../tools/coredns/go.mod").contains(&format!("v{} ", programs.coredns_version().unwrap()))
     );
+    assert!(
+        include_str!("../../../tools/kine/go.mod").contains(&format!("kine {} ", programs.kine_version().unwrap()))
+    );
 
     let said = Command::new(programs.path("kubectl"))
         .args(["version", "--client", "-o", "json"])

@@ -226,6 +226,69 @@ impl Authority {
             key_pem: key.to_pem(),
         })
     }
+
+    /// A certificate for the key of `next`, signed by this authority, so that whoever trusts this one can follow what
+    /// the next one signs: it goes behind each leaf. It ends with the first of the two.
+    ///
+    /// # Errors
+    /// When this authority has ended.
+    pub fn vouch_for(&self, next: &Self, now: Timestamp) -> Result<String, Error> {
+        let profile = VouchingProfile { authority: self, next };
+        let not_after = self.not_after.min(next.not_after);
+        if not_after <= now {
+            return Err(Error::EmptyValidity {
+                not_before: now,
+                not_after,
+            });
+        }
+        let cert = certificate(profile, next.key.public_key(), now - BACKDATE, not_after, &self.key)?;
+        Ok(pem::encode("CERTIFICATE", &cert))
+    }
+}
+
+/// What a certificate of one authority for another holds.
+struct VouchingProfile<'a> {
+    authority: &'a Authority,
+    next: &'a Authority,
+}
+
+impl BuilderProfile for VouchingProfile<'_> {
+    fn get_issuer(&self, _: &Name) -> Name {
+        self.authority.subject.clone()
+    }
+
+    fn get_subject(&self) -> Name {
+        self.next.subject.clone()
+    }
+
+    fn build_extensions(
+        &self,
+        _: SubjectPublicKeyInfoRef<'_>,
+        _: SubjectPublicKeyInfoRef<'_>,
+        _: &TbsCertificate,
+    ) -> builder::Result<Vec<Extension>> {
+        let subject = &self.next.subject;
+        let usage = KeyUsages::DigitalSignature | KeyUsages::KeyEncipherment | KeyUsages::KeyCertSign;
+        let constraints = BasicConstraints {
+            ca: true,
+            path_len_constraint: None,
+        };
+        let mut extensions = vec![
+            KeyUsage(usage).to_extension(subject, &[])?,
+            constraints.to_extension(subject, &[])?,
+        ];
+        if let Some(identifier) = &self.next.key_identifier {
+            extensions.push(SubjectKeyIdentifier(identifier.clone()).to_extension(subject, &[])?);
+        }
+        if let Some(identifier) = &self.authority.key_identifier {
+            let identifier = AuthorityKeyIdentifier {
+                key_identifier: Some(identifier.clone()),
+                ..AuthorityKeyIdentifier::default()
+            };
+            extensions.push(identifier.to_extension(subject, &extensions)?);
+        }
+        Ok(extensions)
+    }
 }
 
 /// What kubeadm writes into an authority, in its order.

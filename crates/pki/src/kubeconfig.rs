@@ -32,6 +32,11 @@ impl Kubeconfig {
 
     /// YAML, keys in kubeadm's order.
     pub fn to_yaml(&self) -> String {
+        self.to_yaml_in(&self.context())
+    }
+
+    /// The same with a context of another name.
+    pub fn to_yaml_in(&self, context: &str) -> String {
         let file = File {
             api_version: "v1".into(),
             clusters: vec![NamedCluster {
@@ -48,9 +53,9 @@ impl Kubeconfig {
                     namespace: self.namespace.clone(),
                     user: self.user.clone(),
                 },
-                name: self.context(),
+                name: context.to_owned(),
             }],
-            current_context: self.context(),
+            current_context: context.to_owned(),
             kind: "Config".into(),
             preferences: None,
             users: vec![NamedUser {

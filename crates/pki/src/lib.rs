@@ -27,4 +27,5 @@ pub use inspect::{CertificateInfo, inspect, inspect_all, is_signed_by, matches_k
 pub use key::{KeyKind, PrivateKey, ServiceAccountKeyPair, service_account_key_pair, service_account_keys_match};
 pub use kubeconfig::Kubeconfig;
 pub use name::San;
+pub use pem::{first_certificate, public_keys};
 pub use request::{SigningRequest, signing_request};

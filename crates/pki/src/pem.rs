@@ -34,3 +34,22 @@ pub(crate) fn certificate_ders(what: &'static str, text: &str) -> Result<Vec<Vec
     }
     Ok(ders)
 }
+
+/// The first certificate of a text, alone.
+///
+/// # Errors
+/// When there is none.
+pub fn first_certificate(text: &str) -> Result<String, Error> {
+    let ders = certificate_ders("a certificate", text)?;
+    Ok(encode("CERTIFICATE", &ders[0]))
+}
+
+/// Each public key of a text (`PUBLIC KEY`, `RSA PUBLIC KEY`), alone, in its order.
+///
+/// # Errors
+/// When the text is not PEM.
+pub fn public_keys(text: &str) -> Result<Vec<String>, Error> {
+    let blocks = decode_all("a public key", text)?;
+    let keys = blocks.into_iter().filter(|(label, _)| label.ends_with("PUBLIC KEY"));
+    Ok(keys.map(|(label, der)| encode(&label, &der)).collect())
+}

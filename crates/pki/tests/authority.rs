@@ -64,13 +64,21 @@ fn unix(time: Timestamp) -> UnixTime {
     UnixTime::since_unix_epoch(std::time::Duration::from_secs(time.as_second().try_into().unwrap()))
 }
 
+/// The certificate and what stands behind it.
+fn presented(leaf: &KeyPair) -> (CertificateDer<'static>, Vec<CertificateDer<'static>>) {
+    let mut all: Vec<_> = CertificateDer::pem_slice_iter(leaf.cert_pem.as_bytes())
+        .collect::<Result<_, _>>()
+        .unwrap();
+    (all.remove(0), all)
+}
+
 fn accepted_as_server(ca_pem: &str, leaf: &KeyPair, name: &str, time: Timestamp) -> bool {
     let verifier = rustls::client::WebPkiServerVerifier::builder_with_provider(roots(ca_pem), provider())
         .build()
         .unwrap();
-    let leaf = CertificateDer::from_pem_slice(leaf.cert_pem.as_bytes()).unwrap();
+    let (leaf, behind) = presented(leaf);
     verifier
-        .verify_server_cert(&leaf, &[], &ServerName::try_from(name).unwrap(), &[], unix(time))
+        .verify_server_cert(&leaf, &behind, &ServerName::try_from(name).unwrap(), &[], unix(time))
         .is_ok()
 }
 
@@ -78,8 +86,8 @@ fn accepted_as_client(ca_pem: &str, leaf: &KeyPair, time: Timestamp) -> bool {
     let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(roots(ca_pem), provider())
         .build()
         .unwrap();
-    let leaf = CertificateDer::from_pem_slice(leaf.cert_pem.as_bytes()).unwrap();
-    verifier.verify_client_cert(&leaf, &[], unix(time)).is_ok()
+    let (leaf, behind) = presented(leaf);
+    verifier.verify_client_cert(&leaf, &behind, unix(time)).is_ok()
 }
 
 #[test]
@@ -218,6 +226,47 @@ fn existing_authorities_go_on_signing() {
         assert!(matches_key(&leaf.cert_pem, &leaf.key_pem).unwrap(), "{name}");
         assert!(accepted_as_client(cert, &leaf, now()), "{name}");
     }
+}
+
+#[test]
+fn whoever_trusts_an_old_authority_follows_the_new_one_that_it_vouches_for() {
+    let mut olds = vec![("our own", authority())];
+    for (name, cert, key, ..) in EXISTING {
+        olds.push((name, Authority::from_pem(cert, key).unwrap()));
+    }
+    for (name, old) in olds {
+        let new = Authority::new("kubernetes", &[], AUTHORITY_VALIDITY, now()).unwrap();
+        let sans = vec![San::parse("a.example").unwrap()];
+        let request = LeafRequest::server("kube-apiserver", sans, now());
+        let (bare, client) = (
+            new.issue(&request).unwrap(),
+            new.issue(&LeafRequest::client("someone", &[], now())).unwrap(),
+        );
+        let vouched = old.vouch_for(&new, now()).unwrap();
+        let behind = |leaf: &KeyPair| KeyPair {
+            cert_pem: format!("{}{vouched}", leaf.cert_pem),
+            key_pem: leaf.key_pem.clone(),
+        };
+        assert!(!accepted_as_server(old.cert_pem(), &bare, "a.example", now()), "{name}");
+        assert!(
+            accepted_as_server(old.cert_pem(), &behind(&bare), "a.example", now()),
+            "{name}"
+        );
+        assert!(
+            accepted_as_server(new.cert_pem(), &behind(&bare), "a.example", now()),
+            "{name}"
+        );
+        assert!(accepted_as_client(old.cert_pem(), &behind(&client), now()), "{name}");
+        assert!(
+            !accepted_as_client(authority().cert_pem(), &behind(&client), now()),
+            "{name}"
+        );
+        let both = format!("{}{}", new.cert_pem(), old.cert_pem());
+        assert_eq!(pki::first_certificate(&both).unwrap(), new.cert_pem(), "{name}");
+    }
+    let past = Authority::new("old", &[], SignedDuration::from_hours(1), now()).unwrap();
+    let later = now() + SignedDuration::from_hours(2);
+    assert!(past.vouch_for(&authority(), later).is_err(), "it has ended");
 }
 
 #[test]
@@ -480,6 +529,12 @@ fn openssl_agrees() {
         }
         let public = openssl("x509 -in leaf.crt -noout -pubkey");
         assert_eq!(openssl("pkey -in leaf.key -pubout"), public, "{name}");
+        let next = Authority::new("kubernetes", &[], AUTHORITY_VALIDITY, now()).unwrap();
+        write("next.crt", &ca.vouch_for(&next, now()).unwrap());
+        let leaf = next.issue(&LeafRequest::client("someone", &[], now())).unwrap();
+        write("leaf.crt", &leaf.cert_pem);
+        let arguments = format!("verify {how} -purpose sslclient -CAfile ca.crt -untrusted next.crt leaf.crt");
+        assert_eq!(openssl(&arguments), (true, "leaf.crt: OK\n".to_owned()), "{name}");
     }
     let request = pki::signing_request("system:alice", &["a,b".into(), "\u{e9}".into()]).unwrap();
     write("request.csr", &request.csr_pem);

@@ -10,6 +10,7 @@ pub mod apply;
 pub mod client;
 pub mod controller;
 pub mod events;
+pub mod field_managers;
 pub mod index;
 pub mod lease;
 pub mod metrics;

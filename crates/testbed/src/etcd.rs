@@ -38,12 +38,21 @@ pub struct EtcdFixture {
 impl EtcdFixture {
     /// Starts it and returns once authentication is on.
     pub async fn start() -> Self {
+        let now = Timestamp::now();
+        Self::under(Authority::new("etcd-ca", &[], pki::AUTHORITY_VALIDITY, now).unwrap()).await
+    }
+
+    /// Another one whose certificates come from the same authority.
+    pub async fn start_beside(&self) -> Self {
+        Self::under(Authority::from_pem(&self.ca_cert_pem, &self.ca_key_pem).unwrap()).await
+    }
+
+    async fn under(authority: Authority) -> Self {
         let programs = explained(local::programs::locate());
         let directory = explained(GuardedDirectory::create(&std::env::temp_dir(), "cotenant-etcd-"));
         let address = explained(LoopbackAddress::claim());
         let ip = address.ip();
         let now = Timestamp::now();
-        let authority = Authority::new("etcd-ca", &[], pki::AUTHORITY_VALIDITY, now).unwrap();
         let sans = vec![San::Ip(ip.into()), San::Dns("localhost".to_owned())];
         // The server is also a client, of itself, through its gRPC gateway.
         let request = LeafRequest {

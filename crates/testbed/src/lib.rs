@@ -13,10 +13,14 @@ mod api_server;
 mod cluster;
 mod etcd;
 mod logs;
+mod nats;
+mod sql;
 
 pub use api_server::ApiServer;
 pub use cluster::Cluster;
 pub use etcd::EtcdFixture;
+pub use nats::NatsFixture;
+pub use sql::SqlServer;
 
 /// A name that no other test uses, valid wherever Kubernetes wants a DNS label: `<prefix>-<six letters and digits>`,
 /// the prefix cut so that 40 characters are not exceeded and suffixes still fit.

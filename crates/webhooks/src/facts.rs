@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tenancy::caller::{self, Caller};
 use tenancy::control_plane::deputy::Own;
+use tenancy::control_plane::hostname::GatewayApi;
 use tenancy::control_plane::network::TakenNodePort;
 use tenancy::denial::Denial;
 use tenancy::hostname_collision;
@@ -32,6 +33,7 @@ use tenancy::subject::User;
 
 use crate::live_classes;
 use crate::live_custom_quotas;
+use crate::live_gateway_api;
 use crate::live_global_quotas;
 use crate::live_namespace_quota;
 use crate::live_pools;
@@ -64,6 +66,8 @@ pub struct Facts {
     pub taken_of_rules: BTreeMap<String, Amounts>,
     /// What of a control plane's namespace carries its name. Claims are read when it names one.
     pub own: Own,
+    /// Whether the routes that a control plane asks for can be made; read when it asks.
+    pub gateway_api: GatewayApi,
     /// Who has the node port that the control plane wants.
     pub node_ports: Vec<TakenNodePort>,
 }
@@ -248,6 +252,12 @@ async fn surroundings(client: &Client, source: &Source, request: &Request, facts
             let claims = Api::<PersistentVolumeClaim>::namespaced(client.clone(), namespace);
             facts.own.claims = own(&claims, request).await?;
         }
+    }
+    if wanted
+        .as_ref()
+        .is_some_and(|wanted| wanted.spec.control_plane.gateway.is_some())
+    {
+        facts.gateway_api = live_gateway_api::served(client).await?;
     }
     let port = wanted
         .filter(|wanted| wanted.spec.control_plane.service.service_type == ServiceType::NodePort)

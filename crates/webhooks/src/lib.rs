@@ -24,6 +24,7 @@ pub mod labelling;
 mod ledgers;
 mod live_classes;
 mod live_custom_quotas;
+mod live_gateway_api;
 mod live_global_quotas;
 mod live_namespace_quota;
 mod live_pools;

@@ -174,3 +174,43 @@ async fn names_in_the_store_are_settled_once_they_are_on_record() {
     );
     ask(&uid).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_name_in_front_of_a_control_plane_is_one_and_nobody_elses() {
+    let client = served().await.server.client().await;
+    let store = data_store(&client, "etcd-0.fronts:2379").await.unwrap().name_any();
+    let hostname = format!("{}.example", unique("oil"));
+    let ingress = |hostname: &str| json!({"controlPlane": {"ingress": {"hostname": hostname}}});
+    let (code, message) = refusal(control_plane(&client, &store, ingress("*.example")).await);
+    assert_eq!(code, 403);
+    assert!(message.contains("spec.controlPlane.ingress.hostname"), "{message}");
+    control_plane(&client, &store, ingress(&format!("{hostname}:443")))
+        .await
+        .unwrap();
+    // What is admitted before the operator has seen the other is settled by the controller.
+    let mut answer = (0, String::new());
+    for _ in 0..300 {
+        match control_plane(&client, &store, ingress(&hostname)).await {
+            Err(kube::Error::Api(status)) => {
+                answer = (status.code, status.message.clone());
+                break;
+            }
+            other => drop(other.unwrap()),
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert_eq!(answer.0, 403);
+    assert!(answer.1.contains("somebody else in this cluster"), "{}", answer.1);
+
+    let routed = json!({"controlPlane": {"gateway": {"hostname": "sun.example", "parentRefs": [{"name": "front"}]}}});
+    let (code, message) = refusal(control_plane(&client, &store, routed).await);
+    assert_eq!(code, 403);
+    assert!(
+        message.contains("the Gateway API is not available in this cluster, cannot use gatewayRoute configuration"),
+        "{message}"
+    );
+    let outside = json!({"networkProfile": {"address": "192.0.2.7", "allowAddressAsExternalIP": true}});
+    let (code, message) = refusal(control_plane(&client, &store, outside).await);
+    assert_eq!(code, 403);
+    assert!(message.contains("--allowed-external-ips"), "{message}");
+}

@@ -36,7 +36,10 @@ fn pages() -> Vec<Page> {
 /// Definitions of the kinds that the pages are about.
 fn definitions() -> Vec<CustomResourceDefinition> {
     let mut definitions = api::crds();
-    definitions.retain(|definition| definition.spec.group == "capsule.clastix.io");
+    let described = ["KubeconfigGenerator"];
+    definitions.retain(|definition| {
+        definition.spec.group == "capsule.clastix.io" || described.contains(&definition.spec.names.kind.as_str())
+    });
     definitions
 }
 

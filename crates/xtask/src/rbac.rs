@@ -253,6 +253,10 @@ const CONTROL_PLANES: &[Grant] = &[
         &["get", "list", "watch", "patch"],
     ),
     grant(KAMAJI, &["tenantcontrolplanes/status", "datastores/status"], &["patch"]),
+    // Generators make kubeconfigs in the namespaces that they select by label.
+    grant(KAMAJI, &["kubeconfiggenerators"], &["get", "list", "watch"]),
+    grant(KAMAJI, &["kubeconfiggenerators/status"], &["patch"]),
+    grant(&[""], &["namespaces"], &["list", "watch"]),
     // As with tenants.
     grant(KAMAJI, &["tenantcontrolplanes/finalizers"], &["update"]),
     // Keys and kubeconfigs are created or replaced in the version that was judged, never applied; a finalizer is patched.
@@ -267,6 +271,13 @@ const CONTROL_PLANES: &[Grant] = &[
     grant(&[""], &["persistentvolumeclaims"], &["list", "watch"]),
     grant(&["apps"], &["deployments"], APPLY_OWNED),
     grant(&["networking.k8s.io"], &["networkpolicies"], APPLY_OWNED),
+    // What stands in front of control planes, and what keeps their replicas from being evicted at the same time; deleted when
+    // it is asked for no more. All Ingresses are read, because a name belongs to who had it first.
+    grant(&["networking.k8s.io"], &["ingresses"], APPLY_OWNED),
+    grant(&["policy"], &["poddisruptionbudgets"], APPLY_OWNED),
+    grant(&["gateway.networking.k8s.io"], &["tlsroutes"], APPLY_OWNED),
+    // Which ports a route is reached at.
+    grant(&["gateway.networking.k8s.io"], &["gateways"], &["list", "watch"]),
     // What a control plane must not reach: addresses of Nodes, of Services and of the API server. Nodes are also where a
     // NodePort answers.
     grant(&[""], &["nodes"], &["list", "watch"]),

@@ -5,13 +5,6 @@ subjects:
     namespace: {{ .Release.Namespace }}
 {{- end -}}
 
-{{- define "cotenant.capsule.hook" -}}
-annotations:
-  helm.sh/hook: pre-install,pre-upgrade
-  helm.sh/hook-weight: {{ . | quote }}
-  helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
-{{- end -}}
-
 {{- /* Whether the operator makes the certificate of its webhooks. Who says nothing about certificates gets ours. */}}
 {{- define "cotenant.capsule.keepsCertificate" -}}
 {{- ternary (not .Values.certManager.generateCertificates) .Values.tls.enableController (kindIs "invalid" .Values.tls.enableController) -}}

@@ -15,9 +15,9 @@ use tenancy::index::View;
 use tenancy::linkage;
 use tenancy::namespace_admission::{Operation, Request, validate};
 
-use super::stopped::Stopped;
 use super::world::{Me, World};
 use super::write::Write;
+use crate::stopped::Stopped;
 
 /// Whose the namespaces are before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

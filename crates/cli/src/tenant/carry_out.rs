@@ -5,12 +5,13 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::effects::effects;
-use super::stopped::{is_conflict, of_write};
+use super::plan;
 use super::wait::Goal;
 use super::world::{Contents, World};
 use super::write::{Answer, Write};
-use super::{Session, Writing, plan};
 use crate::progress;
+use crate::session::{Session, Writing};
+use crate::stopped::{is_conflict, of_write};
 
 /// How often a decision is made anew because somebody else wrote in between. Controllers write often and soon stop.
 const ATTEMPTS: usize = 20;

@@ -1,7 +1,5 @@
 //! What goes with a tenant, what holds that up, and whether somebody means it.
 
-use std::io::{BufRead, Write};
-
 use anyhow::Context;
 use api::capsule::names;
 use api::capsule::v1beta2::Tenant;
@@ -12,9 +10,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tenant_controller::desired;
 
-use super::plain::section;
-use super::stopped::Stopped;
 use super::world::{Contents, World};
+use crate::plain::section;
 
 /// Everything that a deletion takes along.
 #[derive(Debug, PartialEq, Serialize)]
@@ -71,22 +68,6 @@ impl Going {
         });
         section(&mut text, "What holds it up:", &self.blocks, Clone::clone);
         text
-    }
-
-    /// Asks for the tenant's name to be typed.
-    pub(super) fn confirm(&self, input: &mut dyn BufRead, output: &mut dyn Write) -> anyhow::Result<()> {
-        write!(output, "Type the tenant's name to delete it: ")?;
-        output.flush()?;
-        let mut typed = String::new();
-        input.read_line(&mut typed).context("failed to read the answer")?;
-        if typed.trim() == self.tenant {
-            return Ok(());
-        }
-        Err(Stopped::NotConfirmed(format!(
-            "Tenant {} was not deleted: its name was not typed (`--yes` does without)",
-            self.tenant
-        ))
-        .into())
     }
 }
 
@@ -160,23 +141,5 @@ mod tests {
                 "Namespace web is going already: waiting for namespace finalization: some pods remain"
             ]
         );
-    }
-
-    #[test]
-    fn only_the_name_confirms() {
-        let going = Going {
-            tenant: "oil".into(),
-            namespaces: Vec::new(),
-            blocks: Vec::new(),
-        };
-        let answer = |typed: &str| going.confirm(&mut typed.as_bytes(), &mut Vec::new());
-        assert!(answer("oil\n").is_ok());
-        for typed in ["", "\n", "yes\n", "oi\n"] {
-            let error = answer(typed).unwrap_err();
-            assert!(
-                matches!(error.downcast_ref(), Some(Stopped::NotConfirmed(_))),
-                "{typed:?}"
-            );
-        }
     }
 }

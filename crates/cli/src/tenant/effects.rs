@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use tenant_controller::desired::{self, Removal};
 use tenant_controller::owned::Kind;
 
-use super::difference::{Field, difference};
 use super::owner;
 use super::usage::{self, Key, Standing};
 use super::world::{Contents, Place, World};
+use crate::difference::{Field, difference};
 
 /// Everything that follows from a change.
 #[derive(Debug, Default, PartialEq, Serialize)]

@@ -8,52 +8,38 @@
 mod adopt;
 mod carry_out;
 mod deletion;
-mod difference;
 mod effects;
 mod limits;
 mod owner;
-mod plain;
 mod plan;
 mod show;
-mod stopped;
 mod usage;
 mod wait;
 mod world;
 mod write;
 
-use std::io::BufRead;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Context;
 use api::capsule::v1beta2::{QuotaScope, Tenant};
+use kube::ResourceExt;
 use kube::api::{Api, ListParams};
-use kube::{Client, ResourceExt};
 use serde_json::json;
 use tenancy::tenant_admission;
 
 use crate::Place;
+use crate::session::{Session, Terminal, Writing, confirm};
+use crate::stopped::{EXIT_CODES, Stopped};
 use adopt::Whose;
 use carry_out::{Decided, carry_out};
 use limits::Limit;
 use owner::Subject;
 use show::{Line, Shown};
-use stopped::Stopped;
 use wait::Goal;
 use world::{Contents, Me, World};
 use write::Write;
 
-pub use stopped::exit_code;
 pub(crate) use world::tenant_owners;
-
-const EXIT_CODES: &str = "Exit codes:
-  0  done, or nothing to do
-  1  failed: the cluster cannot be reached, an object cannot be read
-  2  the command line does not read
-  3  refused: by a rule of tenancy, by RBAC, by the API server
-  4  what the command names is not there
-  5  written, and not in force within --timeout
-  6  the deletion was not confirmed";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]
@@ -95,38 +81,6 @@ enum Command {
     Move(AdoptArgs),
     /// Delete a tenant with all its namespaces.
     Delete(DeleteArgs),
-}
-
-/// Of every command that changes something.
-#[derive(Debug, clap::Args)]
-struct Writing {
-    /// Say what would follow: objects, who gains or loses what, quotas. Writes nothing.
-    #[arg(long, conflicts_with_all = ["dry_run", "wait"])]
-    plan: bool,
-    /// Have the API server and admission judge the change. Writes nothing.
-    #[arg(long, value_enum, value_name = "WHERE", conflicts_with = "wait")]
-    dry_run: Option<DryRun>,
-    /// Wait until the change is in force.
-    #[arg(long)]
-    wait: bool,
-    /// How long to wait at most, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "wait")]
-    timeout: u64,
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum DryRun {
-    Server,
-}
-
-impl Writing {
-    fn writes_nothing(&self) -> bool {
-        self.plan || self.dry_run.is_some()
-    }
-
-    fn patience(&self) -> Option<Duration> {
-        self.wait.then(|| Duration::from_secs(self.timeout))
-    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -224,19 +178,6 @@ struct DeleteArgs {
     yes: bool,
     #[command(flatten)]
     writing: Writing,
-}
-
-/// Where a person types and reads.
-pub struct Terminal<'a> {
-    pub input: &'a mut dyn BufRead,
-    pub output: &'a mut dyn std::io::Write,
-}
-
-/// What every command has.
-struct Session<'a> {
-    client: Client,
-    json: bool,
-    terminal: Terminal<'a>,
 }
 
 /// Runs one of the commands to its end.
@@ -449,7 +390,7 @@ async fn delete(session: &mut Session<'_>, args: &DeleteArgs) -> anyhow::Result<
     let going = deletion::Going::read(&client, &world, tenant).await?;
     session.tell(&going, || going.told())?;
     if !args.yes && !args.writing.writes_nothing() {
-        going.confirm(session.terminal.input, session.terminal.output)?;
+        confirm(&mut session.terminal, "tenant", &args.tenant)?;
     }
     // What was confirmed is the tenant that was shown, whatever bears its name by now.
     let confirmed = tenant.uid().unwrap_or_default();
@@ -476,19 +417,4 @@ async fn delete(session: &mut Session<'_>, args: &DeleteArgs) -> anyhow::Result<
         })
     };
     carry_out(session, &args.writing, decide).await
-}
-
-impl Session<'_> {
-    fn print(&mut self, line: &str) -> anyhow::Result<()> {
-        Ok(writeln!(self.terminal.output, "{line}")?)
-    }
-
-    /// As JSON on one line, or as text.
-    fn tell(&mut self, value: &impl serde::Serialize, text: impl FnOnce() -> String) -> anyhow::Result<()> {
-        if self.json {
-            return self.print(&serde_json::to_string(value)?);
-        }
-        self.terminal.output.write_all(text().as_bytes())?;
-        Ok(())
-    }
 }

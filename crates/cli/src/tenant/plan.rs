@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::effects::{AccessChange, Effects, Freeze, ObjectChange, OwnershipChange, QuotaChange, Turn, Verb};
-use super::plain::{plain, section};
 use super::usage::Standing;
+use crate::plain::{plain, section};
 
 /// The whole of it. `title` says what was asked for.
 pub(super) fn told(title: &str, effects: &Effects) -> String {

@@ -10,9 +10,9 @@ use serde::Serialize;
 
 use super::effects::Access;
 use super::owner::typed;
-use super::plain::{plain, section};
 use super::usage::{self, Key, Standing};
 use super::world::{Contents, World};
+use crate::plain::{plain, section};
 use crate::tenant_table;
 
 /// One line of the list.

@@ -10,7 +10,7 @@ use kube::runtime::watcher;
 use kube::{Api, Client};
 use local::progress::{Outcome, Progress};
 
-use super::stopped::Stopped;
+use crate::stopped::Stopped;
 
 /// Before a watch that ended is begun again.
 const WATCH_AGAIN: Duration = Duration::from_millis(250);

@@ -23,8 +23,8 @@ use tenant_controller::desired::{Existing, Observed};
 use tenant_controller::observe::owner;
 use tenant_controller::owned::{Kept, Kind, Owned};
 
-use super::stopped::Stopped;
 use crate::operator_flags::OperatorFlags;
+use crate::stopped::Stopped;
 
 /// Namespace, kind and name of an object in a namespace.
 pub(super) type Place = (String, Kind, String);

@@ -26,8 +26,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::desired::identity::{self, Ownership};
-use crate::desired::secrets::{Data, SecretRecipe};
+use crate::desired::rotation;
+use crate::desired::secrets::{Data, Recipe, SecretRecipe};
 use crate::error::Error;
+use crate::takeover;
 
 /// Our name in `managedFields`.
 pub const FIELD_MANAGER: &str = "cotenant-control-plane";
@@ -47,20 +49,27 @@ struct Fingerprint {
     live: u64,
 }
 
-/// What was last applied, by kind and UID of the control plane. Lost with the process.
+/// What was last applied, by UID of the control plane, kind and name. Lost with the process.
 #[derive(Debug, Default)]
 pub struct Memory {
-    seen: Mutex<HashMap<(String, &'static str), Fingerprint>>,
+    seen: Mutex<HashMap<Applied, Fingerprint>>,
     hasher: RandomState,
 }
+
+type Applied = (String, &'static str, String);
 
 impl Memory {
     /// Forgets a control plane that is gone.
     pub fn forget(&self, uid: &str) {
-        self.locked(|seen| seen.retain(|(owner, _), _| owner != uid));
+        self.locked(|seen| seen.retain(|(owner, ..), _| owner != uid));
     }
 
-    fn locked<T>(&self, act: impl FnOnce(&mut HashMap<(String, &'static str), Fingerprint>) -> T) -> T {
+    /// Whether nothing was applied since the process began.
+    fn is_new(&self, applied: &Applied) -> bool {
+        self.locked(|seen| !seen.contains_key(applied))
+    }
+
+    fn locked<T>(&self, act: impl FnOnce(&mut HashMap<Applied, Fingerprint>) -> T) -> T {
         act(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -142,6 +151,7 @@ where
         source,
     };
     let uid = tcp.metadata.uid.clone().unwrap_or_default();
+    let applied: Applied = (uid, kind, wanted.name_any());
     let wanted_value = serde_json::to_value(wanted).map_err(|error| failed(kube::Error::SerdeError(error)))?;
     let wanted_hash = memory.hash(&wanted_value);
     if let Some(live) = live {
@@ -151,7 +161,7 @@ where
                 .live(live)
                 .map_err(|error| failed(kube::Error::SerdeError(error)))?,
         };
-        if memory.locked(|seen| seen.get(&(uid.clone(), kind)) == Some(&now)) {
+        if memory.locked(|seen| seen.get(&applied) == Some(&now)) {
             return Ok((live.clone(), Written::Unchanged));
         }
     }
@@ -162,6 +172,10 @@ where
         found
             .iter()
             .try_for_each(|found| refuse_foreign(tcp, kind, found, unowned))?;
+    } else if memory.is_new(&applied) {
+        takeover::inherit(&api, &wanted.name_any(), FIELD_MANAGER)
+            .await
+            .map_err(failed)?;
     }
     let parameters = PatchParams::apply(FIELD_MANAGER).force();
     let mut written = api
@@ -175,7 +189,7 @@ where
         .map_err(|error| failed(kube::Error::SerdeError(error)))?;
     memory.locked(|seen| {
         seen.insert(
-            (uid, kind),
+            applied,
             Fingerprint {
                 wanted: wanted_hash,
                 live,
@@ -227,6 +241,7 @@ pub fn secret(
     }
     let annotations = metadata.annotations.get_or_insert_with(BTreeMap::new);
     annotations.insert(names::CHECKSUM_ANNOTATION.to_owned(), identity::secret_checksum(data));
+    rotation::annotate(annotations, data, now);
     if let Some(asked) = annotations
         .get_mut(names::ROTATE_ANNOTATION)
         .filter(|asked| asked.is_empty())
@@ -247,10 +262,21 @@ pub fn secret(
         data: Some(data.clone()),
         type_: Some(
             old.and_then(|old| old.type_.clone())
-                .unwrap_or_else(|| "Opaque".to_owned()),
+                .unwrap_or_else(|| type_of(&recipe.recipe).to_owned()),
         ),
         immutable: None,
         string_data: None,
+    }
+}
+
+/// Kubernetes has a type of its own for a pair under these keys.
+fn type_of(recipe: &Recipe) -> &'static str {
+    match recipe {
+        Recipe::Leaf {
+            keys: ("tls.crt", "tls.key"),
+            ..
+        } => "kubernetes.io/tls",
+        _ => "Opaque",
     }
 }
 

@@ -6,6 +6,7 @@ use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
 use k8s_openapi::api::core::v1::Service;
 
 use crate::Settings;
+use crate::desired::overrides::Override;
 use crate::desired::{self, Hosted, VersionPlan, Waiting, exposure};
 use crate::destinations::Services;
 use crate::observe::Observed;
@@ -18,6 +19,8 @@ pub(crate) struct Options {
     pub(crate) default_datastore: Option<String>,
     /// See [`Settings::gogc`].
     pub(crate) gogc: Option<u32>,
+    /// See [`Settings::kine_image`].
+    pub(crate) kine_image: String,
 }
 
 impl Options {
@@ -25,6 +28,7 @@ impl Options {
         Self {
             default_datastore: settings.default_datastore.clone(),
             gogc: settings.gogc,
+            kine_image: settings.kine_image.clone(),
         }
     }
 }
@@ -46,20 +50,34 @@ pub(crate) async fn basis<'a>(
     service: Option<&Service>,
     observed: &Observed,
     services: &(impl Services + ?Sized),
-    datastore: impl FnOnce(&str) -> Option<Arc<DataStore>>,
+    datastore: impl Fn(&str) -> Option<Arc<DataStore>>,
     resolver: &Resolver,
     options: &Options,
 ) -> Result<Basis<'a>, Waiting> {
     let address = exposure::address(tcp, service)?;
     let name = store::name(tcp, options.default_datastore.as_deref());
-    let datastore = store::chosen(name, name.and_then(datastore))?;
+    let find = datastore;
+    let datastore = store::chosen(name, name.and_then(&find))?;
     let facts = resolver.locate(services, &datastore).await;
-    let version = desired::version_of(tcp);
+    let mut overrides = Vec::new();
+    for asked in &tcp.spec.data_store_overrides {
+        let name = asked.data_store.as_str();
+        let datastore = store::chosen(Some(name), find(name))?;
+        overrides.push(Override {
+            resource: asked.resource.clone(),
+            datastore: resolver.locate(services, &datastore).await,
+        });
+    }
+    let version = desired::version_of(tcp, observed.deployment.as_deref());
     let nodes: Vec<_> = observed.admin.nodes.iter().map(AsRef::as_ref).collect();
     let fronts = observed.services.iter().map(AsRef::as_ref);
     let exposure = exposure::exposure(tcp, address, fronts, &nodes);
     Ok(Basis {
-        hosted: Hosted::new(tcp, version.run.clone(), exposure, facts, options.gogc),
+        hosted: Hosted {
+            kine_image: options.kine_image.clone(),
+            overrides,
+            ..Hosted::new(tcp, version.run.clone(), exposure, facts, options.gogc)
+        },
         version,
         datastore,
     })

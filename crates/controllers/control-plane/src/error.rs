@@ -3,7 +3,7 @@
 use runtime::Report;
 use runtime::report::chain;
 
-use crate::datastore::etcd::StoreError;
+use crate::datastore::error::StoreError;
 use crate::desired::secrets;
 
 /// A failed step, named for what was being done.

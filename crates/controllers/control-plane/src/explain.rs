@@ -43,9 +43,9 @@ pub async fn explain(client: &Client, tcp: &TenantControlPlane, settings: &Setti
     let find = |name: &str| {
         datastores
             .items
-            .into_iter()
+            .iter()
             .find(|one| one.name_any() == name)
-            .map(Arc::new)
+            .map(|found| Arc::new(found.clone()))
     };
     let service = observed.service.as_deref();
     let Basis {
@@ -68,7 +68,7 @@ pub async fn explain(client: &Client, tcp: &TenantControlPlane, settings: &Setti
         &hosted,
         version.refused,
         &observed.secrets,
-        Some(credentials.authority.clone()),
+        Some(&credentials.pods),
         &observed.admin.network,
         clock,
     )?;

@@ -1,12 +1,13 @@
 //! Hosted control planes: TenantControlPlane objects become kube-apiserver, kube-controller-manager and kube-scheduler
 //! in pods, with everything that they need around them.
 //!
-//! Watches: TenantControlPlanes and DataStores; Secrets and PersistentVolumeClaims that carry the name of a control plane; ConfigMaps, Deployments
-//! and NetworkPolicies that carry our label; Services, Nodes, ServiceCIDRs and the API server's EndpointSlice of the admin cluster.
+//! Watches: TenantControlPlanes and DataStores; Secrets and PersistentVolumeClaims that carry the name of a control plane;
+//! ConfigMaps, Deployments and NetworkPolicies that carry our label; Ingresses and PodDisruptionBudgets, and where they are
+//! served Gateways and TLSRoutes; Services, Nodes, ServiceCIDRs and the API server's EndpointSlice of the admin cluster.
 //!
-//! Writes, per control plane: a Service, a NetworkPolicy, a ConfigMap, eleven Secrets, a Deployment, an account in the
-//! datastore, the objects inside of the tenant cluster that nodes join with, and its status. All but the account and the
-//! inside are owned by the TenantControlPlane and go with it.
+//! Writes, per control plane: a Service and what stands in front of it, a NetworkPolicy, a ConfigMap, eleven Secrets, a
+//! Deployment and its PodDisruptionBudget, an account in the datastore, the objects inside of the tenant cluster that nodes
+//! join with, and its status. All but the account and the inside are owned by the TenantControlPlane and go with it.
 //!
 //! [`desired`] decides, [`apply`] writes, [`status`] reports; [`reconcile`] is their order.
 
@@ -19,18 +20,23 @@ pub mod datastore;
 pub mod desired;
 mod destinations;
 pub mod error;
+mod expiry;
 mod explain;
 pub mod inside;
+mod kubeconfig_generator;
 mod metrics;
+mod migration;
 mod observe;
 mod reconcile;
 pub mod status;
 mod store;
+mod takeover;
 mod tenant_side;
 mod tenants;
 mod watches;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::kamaji::v1alpha1::TenantControlPlane;
 use ipnet::IpNet;
@@ -65,8 +71,14 @@ pub struct Settings {
     pub trust: Trust,
     /// `GOGC` of the hosted components: how much garbage may grow, in percent of what is used. `None` leaves it to Go.
     pub gogc: Option<u32>,
+    /// Image of kine, which stands between API servers and stores that are no etcd.
+    pub kine_image: String,
     /// Reconciliations at a time.
     pub concurrency: usize,
+    /// How long a pass may take. A request without an answer would hold up a worker for ever.
+    pub pass_within: Duration,
+    /// How soon a control plane is looked at although nothing has changed.
+    pub resync: Duration,
 }
 
 impl Default for Settings {
@@ -77,7 +89,10 @@ impl Default for Settings {
             renewal_window: SignedDuration::from_hours(24 * 30),
             trust: Trust::default(),
             gogc: Some(25),
+            kine_image: desired::kine::IMAGE.to_owned(),
             concurrency: 4,
+            pass_within: Duration::from_secs(30),
+            resync: Duration::from_hours(10),
         }
     }
 }
@@ -90,10 +105,15 @@ struct Context {
     options: basis::Options,
     admin: admin_cluster::Follower,
     renewal_window: SignedDuration,
+    pass_within: Duration,
+    /// How long each kind of write takes.
+    steps: metrics::Steps,
     trust: Trust,
     memory: apply::Memory,
     stores: store::Resolver,
+    choices: reconcile::placement::Choices,
     tenants: tenants::Tenants,
+    migrations: migration::Migrations,
     /// Control planes to look at.
     queue: Queue<Key>,
     /// Control planes whose inside is to be looked at.
@@ -107,6 +127,7 @@ impl Context {
         let uid = present.map(|tcp| tcp.metadata.uid.as_deref().unwrap_or_default());
         if let Some(gone) = self.tenants.forget_gone(key, uid) {
             self.memory.forget(&gone);
+            self.migrations.give_up(&gone);
         }
     }
 }
@@ -127,6 +148,7 @@ pub async fn run(
     watches.ready().await?;
     let renewal_window = settings.renewal_window.clamp(RENEWAL_WINDOW.0, RENEWAL_WINDOW.1);
     metrics::register(registry, &watches, renewal_window);
+    expiry::register(registry, &watches);
     let options = basis::Options::of(&settings);
     let queue: Queue<Key> = Queue::new();
     let admin = admin_cluster::Follower::new(&watches, settings.admin_networks);
@@ -138,10 +160,14 @@ pub async fn run(
         options,
         admin,
         renewal_window,
+        pass_within: settings.pass_within,
+        steps: metrics::Steps::register(registry),
         trust: settings.trust,
         memory: apply::Memory::default(),
         stores: store::Resolver::default(),
+        choices: reconcile::placement::Choices::default(),
         tenants: tenants::Tenants::default(),
+        migrations: migration::Migrations::default(),
         queue: queue.clone(),
         inside_queue: Queue::new(),
     });
@@ -155,6 +181,18 @@ pub async fn run(
         controllers,
         shutdown.clone(),
     );
+    let generators = kubeconfig_generator::run(
+        context.client.clone(),
+        context.watches.clone(),
+        renewal_window,
+        controllers,
+        shutdown.clone(),
+    );
+    let sizes = datastore::size::keep(
+        context.client.clone(),
+        context.watches.datastores.clone(),
+        shutdown.clone(),
+    );
     let inside = {
         let context = context.clone();
         Controller::new("control-plane-inside", controllers)
@@ -165,7 +203,8 @@ pub async fn run(
     };
     let outside = Controller::new("control-plane", controllers)
         .concurrency(settings.concurrency)
+        .resync(Some(settings.resync))
         .run(queue, shutdown, move |key| reconcile::reconcile(context.clone(), key));
-    futures::join!(outside, inside, datastores);
+    futures::join!(outside, inside, datastores, generators, sizes);
     Ok(())
 }

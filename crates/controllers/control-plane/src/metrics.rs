@@ -1,16 +1,21 @@
-//! Gauges that dashboards of Kamaji read. They are computed from the watches' stores when somebody asks, so a series
-//! ends with its object.
+//! What dashboards of Kamaji read. Gauges are computed from the watches' stores when somebody asks, so a series ends with
+//! its object; the times of steps are counted.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
-use api::kamaji::names::{DATASTORE_VALIDATION_CONDITION, LIFECYCLE_KUBECONFIG, LIFECYCLE_LABEL, NAME_LABEL};
+use api::kamaji::names::{
+    COMPONENT_LABEL, DATASTORE_VALIDATION_CONDITION, LIFECYCLE_KUBECONFIG, LIFECYCLE_LABEL, NAME_LABEL,
+};
 use api::kamaji::v1alpha1::{Phase, TenantControlPlane, TenantControlPlaneStatus};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::Histogram;
 use runtime::metrics::Registry;
 
 use crate::Watches;
@@ -19,6 +24,61 @@ use crate::Watches;
 struct ControlPlanes {
     watches: Watches,
     renewal_window: SignedDuration,
+}
+
+/// How long each kind of write to a control plane takes. Those that are not needed are not made, and not counted.
+#[derive(Clone, Debug)]
+pub(crate) struct Steps(Family<Step, Histogram, fn() -> Histogram>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Step {
+    handler: String,
+}
+
+impl Steps {
+    pub(crate) fn register(registry: &Registry) -> Self {
+        let family: Family<Step, Histogram, fn() -> Histogram> = Family::new_with_constructor(|| {
+            Histogram::new([
+                0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+            ])
+        });
+        let help = "How long a step of a control plane's reconciliation takes";
+        registry.register("kamaji_handler_time_seconds", help, family.clone());
+        Self(family)
+    }
+
+    /// Does the work of a step, and counts how long it took.
+    pub(crate) async fn time<T>(&self, handler: &str, work: impl Future<Output = T>) -> T {
+        let begun = Instant::now();
+        let done = work.await;
+        let step = Step {
+            handler: handler.to_owned(),
+        };
+        self.0.get_or_create(&step).observe(begun.elapsed().as_secs_f64());
+        done
+    }
+}
+
+/// The step that makes an object, which its label of that meaning names.
+pub(crate) fn step(object: &impl ResourceExt) -> &str {
+    object
+        .labels()
+        .get(COMPONENT_LABEL)
+        .map(String::as_str)
+        .unwrap_or_default()
+}
+
+/// What is running. There is one series.
+fn build_info(encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+    let known = [
+        ("version", env!("CARGO_PKG_VERSION")),
+        ("commit", option_env!("COTENANT_COMMIT").unwrap_or("unknown")),
+        ("dirty", option_env!("COTENANT_DIRTY").unwrap_or("unknown")),
+        ("repo", "https://cotenant.dev"),
+        ("build_time", option_env!("COTENANT_BUILD_TIME").unwrap_or("unknown")),
+    ];
+    let labels = known.map(|(name, value)| (name, value.to_owned())).to_vec();
+    family(encoder, "kamaji_build_info", "The program that runs", vec![(labels, 1)])
 }
 
 /// Registers the gauges.
@@ -68,6 +128,7 @@ impl Collector for ControlPlanes {
             "How many control planes there are",
             current,
         )?;
+        build_info(&mut encoder)?;
         self.datastores(&mut encoder)?;
         self.certificates(&mut encoder)
     }

@@ -12,7 +12,8 @@ use ipnet::IpNet;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, PersistentVolumeClaim, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::api::networking::v1::{NetworkPolicy, ServiceCIDR};
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy, ServiceCIDR};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::ListParams;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -21,6 +22,7 @@ use tenancy::control_plane::deputy::Own;
 use crate::admin_cluster::AdminCluster;
 use crate::admin_network::AdminNetwork;
 use crate::desired;
+use crate::desired::gateway::{self, TlsRoute};
 use crate::desired::network_policy;
 use crate::destinations::Services;
 use crate::error::Error;
@@ -41,12 +43,22 @@ pub(crate) struct Observed {
     pub(crate) service: Option<Arc<Service>>,
     /// All Services of its namespace.
     pub(crate) services: Vec<Arc<Service>>,
+    /// The Ingress of its name.
+    pub(crate) ingress: Option<Arc<Ingress>>,
+    /// Its route.
+    pub(crate) route: Option<Arc<TlsRoute>>,
+    /// Its tunnel's.
+    pub(crate) tunnel_route: Option<Arc<TlsRoute>>,
+    /// All disruption budgets of its namespace.
+    pub(crate) budgets: Vec<Arc<PodDisruptionBudget>>,
     /// Its Deployment.
     pub(crate) deployment: Option<Arc<Deployment>>,
     /// Its ConfigMap.
     pub(crate) config_map: Option<Arc<ConfigMap>>,
     /// Its egress policy.
     pub(crate) network_policy: Option<Arc<NetworkPolicy>>,
+    /// The ConfigMap that turns its tunnel on.
+    pub(crate) egress_selector: Option<Arc<ConfigMap>>,
     /// Its Secrets by name. What is missing here is missing in the API server.
     pub(crate) secrets: BTreeMap<String, Secret>,
     /// What is its own in its namespace.
@@ -79,12 +91,19 @@ pub(crate) async fn observe(
     Ok(Observed {
         service: watches.services.get(within, &name),
         services: watches.services_by_namespace.get(&namespace),
+        ingress: watches.ingresses.get(within, &name),
+        route: watches.routes.get(&namespace, &name),
+        tunnel_route: watches.routes.get(&namespace, &gateway::tunnel_name(&name)),
+        budgets: watches.budgets_by_namespace.get(&namespace),
         deployment: watches.deployments.get(within, &name),
         config_map: watches
             .config_maps
             .get(within, &format!("{name}-{}", desired::kubeadm_config::COMPONENT)),
         network_policy: watches.network_policies.get(within, &name),
-        secrets: secrets(client, watches, &name, &namespace).await?,
+        egress_selector: watches
+            .config_maps
+            .get(within, &desired::konnectivity::config_name(&name)),
+        secrets: secrets(client, watches, tcp).await?,
         own: own(watches, tcp),
         admin,
         dns_labels: dns_labels(watches),
@@ -117,17 +136,29 @@ pub(crate) async fn observe_live(
     )
     .await?;
     let mut secrets = BTreeMap::new();
-    for component in desired::SECRET_COMPONENTS {
+    for component in desired::secret_components(tcp) {
         let name = format!("{name}-{component}");
         secrets.extend(secret(&api, &name).await?.map(|found| (name, found)));
     }
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), &namespace);
+    let deployment = deployments.get_opt(&name).await.map_err(|source| Error::Read {
+        kind: "Deployment",
+        name: name.clone(),
+        source,
+    })?;
     let own = |service: &&Arc<Service>| service.metadata.namespace == tcp.metadata.namespace;
     let observed = Observed {
         service: services[..].named(&namespace, &name),
         services: services.iter().filter(own).cloned().collect(),
-        deployment: None,
+        ingress: None,
+        route: None,
+        tunnel_route: None,
+        budgets: Vec::new(),
+        // Which version the pods are told to run decides about the next one.
+        deployment: deployment.map(Arc::new),
         config_map: None,
         network_policy: None,
+        egress_selector: None,
         secrets,
         own: Own {
             secrets: own_secrets.iter().map(|one| one.name_any()).collect(),
@@ -177,14 +208,14 @@ async fn secret(api: &Api<Secret>, name: &str) -> Result<Option<Secret>, Error> 
 async fn secrets(
     client: &Client,
     watches: &Watches,
-    name: &str,
-    namespace: &str,
+    tcp: &TenantControlPlane,
 ) -> Result<BTreeMap<String, Secret>, Error> {
+    let Key { namespace, name } = &Key::to(tcp);
     let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let reads = desired::SECRET_COMPONENTS.iter().map(|component| {
+    let reads = desired::secret_components(tcp).map(|component| {
         let (api, name) = (api.clone(), format!("{name}-{component}"));
         async move {
-            let found = match watches.secrets.get(Some(namespace), &name) {
+            let found = match watches.secrets.get(Some(namespace.as_str()), &name) {
                 Some(found) => Some(found.as_ref().clone()),
                 None => secret(&api, &name).await?,
             };

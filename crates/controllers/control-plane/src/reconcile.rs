@@ -5,6 +5,13 @@
 
 mod account;
 mod deletion;
+mod fronts;
+mod migration;
+mod overrides;
+mod password;
+pub(crate) mod placement;
+mod sole;
+mod tunnel;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,19 +28,19 @@ use runtime::report::is_not_found;
 use runtime::{Action, Report};
 use serde_json::json;
 
+use self::migration::Moving;
 use crate::apply::{self, FIELD_MANAGER, Unowned};
 use crate::basis::{Basis, basis};
 use crate::desired::identity::{self, Ownership};
 use crate::desired::secrets::{self, Clock};
 use crate::desired::{self, Hosted, Plan, Surroundings, Waiting, exposure, service};
 use crate::error::Error;
+use crate::metrics;
 use crate::observe::{self, Observed};
 use crate::status::{self, Inside, Outcome};
+use crate::takeover;
 use crate::tenant_side::Wanted;
 use crate::{Context, Key};
-
-/// How long a pass may take. A request without an answer would hold up a worker for ever.
-const PASS_WITHIN: Duration = Duration::from_secs(30);
 
 /// Looks at one control plane and does what is to be done.
 pub(crate) async fn reconcile(ctx: Arc<Context>, key: Key) -> Result<Action, Error> {
@@ -44,6 +51,7 @@ pub(crate) async fn reconcile(ctx: Arc<Context>, key: Key) -> Result<Action, Err
     };
     if tcp.annotations().contains_key(PAUSED_ANNOTATION) {
         ctx.tenants.pause(&tcp);
+        ctx.migrations.pause(tcp.metadata.uid.as_deref().unwrap_or_default());
         return Ok(Action::AwaitChange);
     }
     let now = Timestamp::now();
@@ -56,9 +64,9 @@ pub(crate) async fn reconcile(ctx: Arc<Context>, key: Key) -> Result<Action, Err
             Box::pin(pass.run()).await
         }
     };
-    let result = tokio::time::timeout(PASS_WITHIN, work)
+    let result = tokio::time::timeout(ctx.pass_within, work)
         .await
-        .unwrap_or(Err(Error::TimedOut(PASS_WITHIN)));
+        .unwrap_or(Err(Error::TimedOut(ctx.pass_within)));
     match result {
         Ok(Progress::Gone) => return Ok(Action::AwaitChange),
         Ok(Progress::AsFarAsPossible) => {}
@@ -99,13 +107,21 @@ struct Pass<'a> {
     /// The first of them that was a failure.
     error: Option<Error>,
     service: Option<Service>,
+    fronts: Option<status::Fronts>,
     deployment: Option<Deployment>,
     plan: Option<Plan>,
     checksums: BTreeMap<&'static str, String>,
     kubeadm_config: Option<String>,
+    egress_selector: Option<String>,
     account_ready: bool,
     authority_replaced: bool,
+    /// Whether the data moves from one store to another.
+    migrating: bool,
+    /// The store from which pods are being led away.
+    left: Option<String>,
     next_renewal: Option<Timestamp>,
+    /// When something is to be looked at again that nobody tells of.
+    look_again: Option<Duration>,
     wanted_inside: Option<Wanted>,
 }
 
@@ -119,13 +135,18 @@ impl<'a> Pass<'a> {
             stops: Vec::new(),
             error: None,
             service: None,
+            fronts: None,
             deployment: None,
             plan: None,
             checksums: BTreeMap::new(),
             kubeadm_config: None,
+            egress_selector: None,
             account_ready: false,
             authority_replaced: false,
+            migrating: false,
+            left: None,
             next_renewal: None,
+            look_again: None,
             wanted_inside: None,
         }
     }
@@ -137,9 +158,16 @@ impl<'a> Pass<'a> {
         }
         self.step = status::EXPOSED;
         self.add_finalizer().await?;
-        let observed = observe::observe(&ctx.client, &ctx.watches, ctx.admin.current(), self.tcp).await?;
+        let mut observed = observe::observe(&ctx.client, &ctx.watches, ctx.admin.current(), self.tcp).await?;
         self.deployment = observed.deployment.as_deref().cloned();
+        desired::rotation::advance(&self.tcp.name_any(), &mut observed.secrets, self.deployment.as_ref());
         self.expose(&observed).await?;
+        if let Some(nameless) = self.front(&observed).await {
+            return Ok(self.wait(nameless));
+        }
+        if let Some(placing) = self.place().await? {
+            return Ok(self.wait(placing));
+        }
         let basis = basis(
             self.tcp,
             self.service.as_ref(),
@@ -159,11 +187,21 @@ impl<'a> Pass<'a> {
         };
 
         // First what the store is not asked for: somebody's hand is undone also while it is down.
-        let moved_from = self.moved_from(&hosted.datastore);
-        let surrounded = moved_from.is_none() && self.surround(&hosted, &observed).await;
-        let Some(authority) = self.store(&datastore, &mut hosted, &observed, moved_from).await else {
-            return Ok(Progress::AsFarAsPossible);
+        let (access, surrounded) = match self.moving(&datastore, &mut hosted, &observed).await? {
+            Moving::Here(access) => (access, self.surround(&hosted, &observed).await),
+            Moving::Unclear => return Ok(Progress::AsFarAsPossible),
+            Moving::No => {
+                let moved_from = self.moved_from(&hosted.datastore);
+                let surrounded = moved_from.is_none() && self.surround(&hosted, &observed).await;
+                let setup = self.store(&datastore, &mut hosted, &observed, moved_from);
+                let Some(access) = ctx.steps.time("datastore-setup", setup).await else {
+                    return Ok(Progress::AsFarAsPossible);
+                };
+                (access, surrounded)
+            }
         };
+
+        let elsewhere = self.store_elsewhere(&hosted, access.as_ref()).await;
 
         self.step = status::CREDENTIALS;
         let clock = Clock {
@@ -174,7 +212,7 @@ impl<'a> Pass<'a> {
             &hosted,
             version.refused,
             &observed.secrets,
-            authority,
+            access.as_ref(),
             &observed.admin.network,
             clock,
         )?;
@@ -184,13 +222,24 @@ impl<'a> Pass<'a> {
         self.wanted_inside = Wanted::new(&hosted, &objects, self.service.as_ref());
         self.plan = Some(plan);
 
+        self.step = status::DATASTORE;
+        if !self
+            .tell_password(&datastore, &hosted, &objects, access.is_some())
+            .await?
+        {
+            return Ok(Progress::AsFarAsPossible);
+        }
+
         self.step = status::DEPLOYED;
         // No pod runs without its policy.
-        if surrounded {
+        if surrounded && elsewhere {
             let deployment = self
                 .apply(observed.deployment.as_deref(), &objects.deployment, Unowned::Leave)
                 .await?;
             self.deployment = Some(deployment);
+            self.lead_over(&hosted, &objects.deployment).await?;
+            self.protect(&observed).await;
+            self.close_tunnel(&observed).await?;
         }
         Ok(Progress::AsFarAsPossible)
     }
@@ -229,7 +278,8 @@ impl<'a> Pass<'a> {
             + serde::Serialize,
     {
         let (client, memory) = (&self.ctx.client, &self.ctx.memory);
-        let (written, _) = apply::object(client, memory, self.tcp, live, wanted, unowned).await?;
+        let writing = apply::object(client, memory, self.tcp, live, wanted, unowned);
+        let (written, _) = self.ctx.steps.time(metrics::step(wanted), writing).await?;
         Ok(written)
     }
 
@@ -239,6 +289,7 @@ impl<'a> Pass<'a> {
         let Surroundings {
             kubeadm_config,
             network_policy,
+            egress_selector,
         } = desired::surroundings(hosted, &observed.admin.network, &observed.dns_labels);
         // Once pods run, what stands at the policy's place and is nobody's has been put there instead of ours. Before that
         // it was there first: an author who may not write policies must not take one away by its name.
@@ -258,6 +309,7 @@ impl<'a> Pass<'a> {
             Ok(config_map) => self.kubeadm_config = Some(status::config_map_checksum(config_map.data.as_ref())),
             Err(error) => self.fail(error),
         }
+        self.open_tunnel(egress_selector.as_ref(), observed).await;
         holds
     }
 
@@ -329,7 +381,8 @@ impl<'a> Pass<'a> {
             if recipe.component == "ca" && old.is_some() && matches!(decided.action, secrets::Action::Issue(_)) {
                 self.authority_replaced = true;
             }
-            apply::write_secret(&self.ctx.client, self.tcp, recipe, data, old, self.now).await?;
+            let writing = apply::write_secret(&self.ctx.client, self.tcp, recipe, data, old, self.now);
+            self.ctx.steps.time(recipe.component, writing).await?;
             if let secrets::Action::Issue(reason) = &decided.action {
                 tracing::info!(object.r#ref = %Key::to(self.tcp), secret = recipe.name, ?reason, "issued a secret");
             }
@@ -358,12 +411,15 @@ impl<'a> Pass<'a> {
     fn outcome(&self) -> Outcome<'_> {
         Outcome {
             service: self.service.as_ref(),
+            fronts: self.fronts.as_ref(),
             deployment: self.deployment.as_ref(),
             plan: self.plan.as_ref(),
             checksums: self.checksums.clone(),
             kubeadm_config: self.kubeadm_config.clone(),
+            egress_selector: self.egress_selector.clone(),
             account_ready: self.account_ready,
             authority_replaced: self.authority_replaced,
+            migrating: self.migrating,
             inside: self.ctx.tenants.inside(self.tcp),
             stops: &self.stops,
         }
@@ -371,6 +427,9 @@ impl<'a> Pass<'a> {
 
     /// When something is due by the clock alone.
     fn next_look(&self, now: Timestamp) -> Action {
+        if let Some(wait) = self.look_again {
+            return Action::RequeueAfter(wait);
+        }
         let Some(renewal) = self.next_renewal else {
             return Action::AwaitChange;
         };
@@ -401,11 +460,15 @@ async fn publish(
         "status": status,
     });
     let parameters = PatchParams::apply(FIELD_MANAGER).force();
-    match api
+    let applied = api
         .patch_status(&tcp.name_any(), &parameters, &Patch::Apply(&patch))
-        .await
-    {
-        Ok(_) => Ok(status.clone()),
+        .await;
+    let published = match applied {
+        Ok(answer) => takeover::own_status(&api, answer, status, FIELD_MANAGER).await,
+        Err(error) => Err(error),
+    };
+    match published {
+        Ok(()) => Ok(status.clone()),
         Err(error) if is_not_found(&error) => Ok(status.clone()),
         Err(source) => Err(Error::Publish { what: "status", source }),
     }

@@ -3,6 +3,10 @@
 //! The phase is the field that people and Cluster API have always read. The conditions beside it say where a control
 //! plane that is not ready stands: one per phase of the work, in the order of the work, and `Ready` over all of them.
 
+mod konnectivity;
+
+mod fronts;
+
 use std::collections::BTreeMap;
 
 use api::kamaji::v1alpha1::{
@@ -13,11 +17,13 @@ use api::kamaji::v1alpha1::{
 };
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Service, ServiceStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
 
-use crate::desired::{Account, DatastoreFacts, Plan, Waiting, identity};
+use crate::desired::{self, Account, DatastoreFacts, Plan, Waiting, identity};
+
+pub use fronts::Fronts;
 
 /// Condition: the API server answers and the cluster is set up.
 pub const READY: &str = "Ready";
@@ -51,6 +57,8 @@ pub struct Inside {
 pub struct Outcome<'a> {
     /// The Service as it now is.
     pub service: Option<&'a Service>,
+    /// What stands in front of it, if that was looked at.
+    pub fronts: Option<&'a Fronts>,
     /// The Deployment as it now is.
     pub deployment: Option<&'a Deployment>,
     /// What was decided.
@@ -59,10 +67,14 @@ pub struct Outcome<'a> {
     pub checksums: BTreeMap<&'static str, String>,
     /// Checksum of the ConfigMap.
     pub kubeadm_config: Option<String>,
+    /// Checksum of the ConfigMap that turns the tunnel on.
+    pub egress_selector: Option<String>,
     /// Whether the datastore has the account.
     pub account_ready: bool,
     /// Whether the authority was replaced in this pass.
     pub authority_replaced: bool,
+    /// Whether the data moves from one store to another.
+    pub migrating: bool,
     /// What the pass could not do and why, in the order in which it was tried.
     pub stops: &'a [Waiting],
     /// What is known about the inside.
@@ -113,6 +125,8 @@ pub fn of(tcp: &TenantControlPlane, outcome: &Outcome<'_>, now: Timestamp) -> Te
     }
     resources(&mut status, tcp, outcome, now);
     inside(&mut status, tcp, &outcome.inside, now);
+    konnectivity::report(&mut status, tcp, outcome, now);
+    fronts::report(&mut status, outcome.fronts);
     if outcome.stops.is_empty() {
         status.observed_generation = tcp.metadata.generation;
     }
@@ -206,6 +220,19 @@ fn storage(
     }
 }
 
+/// What a Service reports, without the ports of its load balancer, which this status has no field for.
+fn without_ports(service: &Service) -> ServiceStatus {
+    let mut reported = service.status.clone().unwrap_or_default();
+    let ingresses = reported
+        .load_balancer
+        .get_or_insert_default()
+        .ingress
+        .iter_mut()
+        .flatten();
+    ingresses.for_each(|ingress| ingress.ports = None);
+    reported
+}
+
 fn resources(status: &mut TenantControlPlaneStatus, tcp: &TenantControlPlane, outcome: &Outcome<'_>, now: Timestamp) {
     let (name, namespace) = (tcp.name_any(), tcp.namespace().unwrap_or_default());
     if outcome.service.is_none() && outcome.deployment.is_none() {
@@ -214,16 +241,8 @@ fn resources(status: &mut TenantControlPlaneStatus, tcp: &TenantControlPlane, ou
     let installed = status.installed_version().map(str::to_owned);
     let resources: &mut KubernetesResourcesStatus = status.kubernetes_resources.get_or_insert_default();
     if let Some(service) = outcome.service {
-        let mut reported = service.status.clone().unwrap_or_default();
-        let ingresses = reported
-            .load_balancer
-            .get_or_insert_default()
-            .ingress
-            .iter_mut()
-            .flatten();
-        ingresses.for_each(|ingress| ingress.ports = None);
         resources.service = Some(ControlPlaneServiceStatus {
-            status: reported,
+            status: without_ports(service),
             name: name.clone(),
             namespace: namespace.clone(),
             port: tcp.spec.network_profile.port,
@@ -244,16 +263,22 @@ fn resources(status: &mut TenantControlPlaneStatus, tcp: &TenantControlPlane, ou
     reported.last_update = stamp(changed, previously, now);
     resources.deployment = Some(reported);
 
-    let running = outcome
-        .plan
-        .map_or(tcp.spec.kubernetes.version.as_str(), |plan| plan.version.run.as_str());
-    let phase = if outcome.authority_replaced && installed.is_some() {
+    // A pass that decided nothing has changed nothing either: the pods run what they ran.
+    let running = match outcome.plan {
+        Some(plan) => plan.version.run.as_str(),
+        None => desired::deployed(tcp, deployment).unwrap_or(&tcp.spec.kubernetes.version),
+    };
+    let phase = if outcome.migrating {
+        Phase::Migrating
+    } else if outcome.authority_replaced && installed.is_some() {
         Phase::CertificateAuthorityRotating
     } else {
         phase(tcp, deployment, installed.as_deref(), running)
     };
     let arrived = match phase {
-        Phase::Ready | Phase::Sleeping => true,
+        Phase::Ready => true,
+        // Asleep nobody sees a version fail, so only the last of several steps is taken for done.
+        Phase::Sleeping => running == tcp.spec.kubernetes.version,
         // Limits on writes do not keep an upgrade from ending.
         Phase::WriteLimited => settled(deployment),
         _ => false,
@@ -289,7 +314,7 @@ fn phase(tcp: &TenantControlPlane, deployment: &Deployment, installed: Option<&s
 }
 
 /// Whether every pod is of the latest template and ready, and none is left over.
-fn settled(deployment: &Deployment) -> bool {
+pub(crate) fn settled(deployment: &Deployment) -> bool {
     let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let Some(status) = &deployment.status else { return false };
     let observed = status.observed_generation.unwrap_or(0) >= deployment.metadata.generation.unwrap_or(0);

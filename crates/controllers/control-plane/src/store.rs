@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
 use kube::{Client, ResourceExt};
-use tenancy::control_plane::not_yet;
 use tokio::time::Instant;
 
 use crate::datastore::credentials::{self, Read};
-use crate::datastore::etcd::StoreConfig;
-use crate::desired::{DatastoreFacts, Waiting};
+use crate::datastore::pod_access::PodAccess;
+use crate::datastore::store::Login;
+use crate::desired::{DatastoreFacts, Waiting, kine};
 use crate::destinations::{Services, destinations, hosts_to_resolve};
 use crate::error::Error;
 
@@ -52,10 +52,7 @@ pub(crate) fn chosen(name: Option<&str>, found: Option<Arc<DataStore>>) -> Resul
     let Some(datastore) = found else {
         return wait("DataStoreMissing", format!("the DataStore {name} does not exist"));
     };
-    match not_yet::driver(datastore.spec.driver) {
-        Some(message) => wait("DriverNotServed", format!("the DataStore {name}: {message}")),
-        None => Ok(datastore),
-    }
+    Ok(datastore)
 }
 
 /// Why a datastore that is there cannot be asked, if it cannot.
@@ -73,10 +70,10 @@ pub(crate) fn not_ready(datastore: &DataStore) -> Option<Waiting> {
 /// How to get into a datastore, and who signs for it.
 #[derive(Clone)]
 pub(crate) struct Credentials {
-    /// Certificate and key of the authority that signs control planes' certificates.
-    pub(crate) authority: (String, String),
+    /// How pods get in.
+    pub(crate) pods: PodAccess,
     /// How the operator gets in.
-    pub(crate) login: StoreConfig,
+    pub(crate) login: Login,
 }
 
 /// Both are key material.
@@ -116,6 +113,7 @@ impl Resolver {
             driver: datastore.spec.driver.as_str().to_owned(),
             destinations: destinations(&endpoints, services, &addresses),
             endpoints,
+            kine: kine::Access::of(&datastore.spec),
         }
     }
 
@@ -180,10 +178,8 @@ async fn read(client: &Client, datastore: &DataStore) -> Result<Credentials, Err
         Read::Complete(values) => values,
         Read::Missing(_, message) | Read::NoValue(message) => return Err(refused(message)),
     };
-    let login = credentials::etcd(datastore, &values).map_err(refused)?;
-    let authority = (
-        login.ca_pem.clone(),
-        credentials::authority_key(&values).map_err(refused)?,
-    );
-    Ok(Credentials { authority, login })
+    Ok(Credentials {
+        pods: credentials::pods(datastore, &values).map_err(refused)?,
+        login: credentials::login(datastore, &values).map_err(refused)?,
+    })
 }

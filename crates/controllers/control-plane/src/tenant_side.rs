@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::kamaji::names::{DEFAULT_KUBECONFIG_KEY, KUBECONFIG_KEY_ANNOTATION, PAUSED_ANNOTATION};
-use api::kamaji::v1alpha1::{AddonSpec, KubeletSpec, TenantControlPlane};
+use api::kamaji::v1alpha1::{AddonSpec, KubeletSpec, TenantControlPlane, WritePermissions};
 use k8s_openapi::api::core::v1::Service;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, ResourceExt};
@@ -54,6 +54,8 @@ pub(crate) struct Wanted {
     kubelet: KubeletSpec,
     core_dns: Option<AddonSpec>,
     kube_proxy: Option<AddonSpec>,
+    tunnel: Option<inside::Tunnel>,
+    write_permissions: WritePermissions,
     access: Access,
 }
 
@@ -107,6 +109,8 @@ impl Wanted {
             kubelet: tcp.spec.kubernetes.kubelet.clone(),
             core_dns: tcp.spec.addons.core_dns.clone(),
             kube_proxy: tcp.spec.addons.kube_proxy.clone(),
+            tunnel: inside::Tunnel::of(hosted),
+            write_permissions: tcp.spec.write_permissions.clone(),
             access: Access {
                 addresses: addresses.collect(),
                 server_name: format!("{}.{}.svc", hosted.name, hosted.namespace),
@@ -116,7 +120,7 @@ impl Wanted {
     }
 
     fn desired(&self) -> Result<inside::Desired, inside::Invalid> {
-        inside::desired(&inside::Inputs {
+        let mut desired = inside::desired(&inside::Inputs {
             name: &self.name,
             version: &self.version,
             endpoint: &self.endpoint,
@@ -133,7 +137,10 @@ impl Wanted {
             kubelet: &self.kubelet,
             core_dns: self.core_dns.as_ref(),
             kube_proxy: self.kube_proxy.as_ref(),
-        })
+            tunnel: self.tunnel.as_ref(),
+        })?;
+        inside::write_permissions::limit(&mut desired, &self.write_permissions);
+        Ok(desired)
     }
 }
 
@@ -226,7 +233,7 @@ async fn pass(ctx: &Arc<Context>, key: &Key, tcp: &TenantControlPlane, wanted: &
             "set up the inside of a tenant cluster"
         );
     }
-    ctx.tenants.guard(tcp, || {
+    ctx.tenants.guard(tcp, &desired, || {
         let (queue, key) = (ctx.inside_queue.clone(), key.clone());
         inside::guard::Guard::start(client, &desired, move || {
             queue.enqueue_after(key.clone(), inside::guard::SETTLE);

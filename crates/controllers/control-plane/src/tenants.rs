@@ -3,12 +3,14 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use api::kamaji::v1alpha1::TenantControlPlane;
 use kube::Client;
 
 use crate::Key;
 use crate::desired::{Account, DatastoreFacts};
+use crate::inside::Desired;
 use crate::inside::guard::Guard;
 use crate::status::Inside;
 use crate::tenant_side::{Access, Wanted};
@@ -18,6 +20,10 @@ struct Tenant {
     uid: String,
     /// The account that is known to be in the store, with the store's name and endpoints.
     account: Option<(String, Vec<String>, Account)>,
+    /// The same of stores that hold some kinds.
+    elsewhere: Vec<(String, Vec<String>, Account)>,
+    /// Checksum of the Secret whose password was last seen to be right in the store, and when.
+    password: Option<(String, Instant)>,
     /// What the inside should be; `None` while the API server does not answer, or is not to be asked.
     wanted: Option<Arc<Wanted>>,
     inside: Inside,
@@ -82,6 +88,38 @@ impl Tenants {
         self.with(tcp, |tenant| tenant.account = Some(known));
     }
 
+    /// Whether this process has seen that very account in a store of some kinds.
+    pub(crate) fn has_account_elsewhere(
+        &self,
+        tcp: &TenantControlPlane,
+        store: &DatastoreFacts,
+        account: &Account,
+    ) -> bool {
+        let wanted = (store.name.clone(), store.endpoints.clone(), account.clone());
+        self.with(tcp, |tenant| tenant.elsewhere.contains(&wanted))
+    }
+
+    pub(crate) fn remember_elsewhere(&self, tcp: &TenantControlPlane, store: &DatastoreFacts, account: &Account) {
+        let known = (store.name.clone(), store.endpoints.clone(), account.clone());
+        self.with(tcp, |tenant| {
+            tenant.elsewhere.retain(|(name, _, _)| *name != store.name);
+            tenant.elsewhere.push(known);
+        });
+    }
+
+    /// Whether the password of the Secret with that checksum was right in the store, no longer ago than that.
+    pub(crate) fn password_is_true(&self, tcp: &TenantControlPlane, checksum: &str, fresh: Option<Duration>) -> bool {
+        self.with(tcp, |tenant| {
+            let known = tenant.password.as_ref().filter(|(known, _)| known == checksum);
+            known.is_some_and(|(_, at)| fresh.is_none_or(|fresh| at.elapsed() < fresh))
+        })
+    }
+
+    pub(crate) fn remember_password(&self, tcp: &TenantControlPlane, checksum: &str) {
+        let known = (checksum.to_owned(), Instant::now());
+        self.with(tcp, |tenant| tenant.password = Some(known));
+    }
+
     pub(crate) fn inside(&self, tcp: &TenantControlPlane) -> Inside {
         self.with(tcp, |tenant| tenant.inside.clone())
     }
@@ -142,10 +180,11 @@ impl Tenants {
         });
     }
 
-    /// Starts the watches of the inside, unless they run or the tenant has been stopped meanwhile.
-    pub(crate) fn guard(&self, tcp: &TenantControlPlane, start: impl FnOnce() -> Guard) {
+    /// Starts the watches of the inside, unless these run or the tenant has been stopped meanwhile.
+    pub(crate) fn guard(&self, tcp: &TenantControlPlane, desired: &Desired, start: impl FnOnce() -> Guard) {
         self.with(tcp, |tenant| {
-            if tenant.wanted.is_some() && tenant.guard.is_none() {
+            let covered = tenant.guard.as_ref().is_some_and(|guard| guard.covers(desired));
+            if tenant.wanted.is_some() && !covered {
                 tenant.guard = Some(start());
             }
         });

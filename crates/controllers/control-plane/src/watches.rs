@@ -3,6 +3,8 @@
 //! Only what carries our label is kept of kinds of which a cluster has many. Services and Nodes are kept whole but for
 //! what nobody reads: datastores, DNS and the users' own Services have no label of ours.
 
+mod optional;
+
 use std::sync::Arc;
 
 use api::capsule::names::LAST_APPLIED;
@@ -11,12 +13,16 @@ use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, PersistentVolumeClaim, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::api::networking::v1::{NetworkPolicy, ServiceCIDR};
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy, ServiceCIDR};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
 use runtime::{Index, Shared, Shutdown};
 
+use self::optional::Optional;
 use crate::admin_cluster::Follower;
+use crate::desired::gateway::{Gateway, TlsRoute};
+use crate::desired::ingress;
 use crate::destinations::{Services, cluster_ips, is_endpoint};
 use crate::error::Error;
 use crate::store;
@@ -40,6 +46,16 @@ pub struct Watches {
     pub(crate) own_claims: Index<PersistentVolumeClaim, Key>,
     pub(crate) services_by_namespace: Index<Service, String>,
     pub(crate) services_by_address: Index<Service, String>,
+    /// All Ingresses; of those that are not ours only which names they serve.
+    pub(crate) ingresses: Shared<Ingress>,
+    pub(crate) ingresses_by_host: Index<Ingress, String>,
+    /// Routes that carry our label.
+    pub(crate) routes: Optional<TlsRoute>,
+    /// All Gateways, trimmed.
+    pub(crate) gateways: Optional<Gateway>,
+    /// All disruption budgets, trimmed.
+    pub(crate) budgets: Shared<PodDisruptionBudget>,
+    pub(crate) budgets_by_namespace: Index<PodDisruptionBudget, String>,
     pub(crate) config_maps: Shared<ConfigMap>,
     pub(crate) deployments: Shared<Deployment>,
     pub(crate) network_policies: Shared<NetworkPolicy>,
@@ -98,12 +114,23 @@ impl Watches {
         let named = watcher::Config::default().labels(NAME_LABEL);
         let api_server = watcher::Config::default().labels("kubernetes.io/service-name=kubernetes");
         let secrets = Shared::start(Api::all(client.clone()), named.clone(), |_| {}, shutdown);
+        let (everything, untouched) = (watcher::Config::default, |_: &mut TlsRoute| {});
+        let ingresses = Shared::start(Api::all(client.clone()), everything(), trim_ingress, shutdown);
+        let budgets = Shared::start(Api::all(client.clone()), everything(), trim_budget, shutdown);
         let claims = Shared::start(Api::all(client.clone()), named, trim_claim, shutdown);
         Self {
             own_secrets: Index::of(&secrets, named_in_label),
             own_claims: Index::of(&claims, named_in_label),
             services_by_namespace: Index::of(&services, |service| service.namespace().into_iter().collect()),
             services_by_address: Index::of(&services, |service| cluster_ips(service).map(str::to_owned).collect()),
+            ingresses_by_host: Index::of(&ingresses, |ingress| {
+                ingress::hosts(ingress).map(str::to_owned).collect()
+            }),
+            ingresses,
+            routes: Optional::start(client, ours(), untouched, shutdown),
+            gateways: Optional::start(client, everything(), trim_gateway, shutdown),
+            budgets_by_namespace: Index::of(&budgets, |budget| budget.namespace().into_iter().collect()),
+            budgets,
             control_planes,
             datastores,
             services,
@@ -138,6 +165,8 @@ impl Watches {
             && self.nodes.ready().await
             && self.secrets.ready().await
             && self.claims.ready().await
+            && self.ingresses.ready().await
+            && self.budgets.ready().await
             && self.config_maps.ready().await
             && self.deployments.ready().await
             && self.network_policies.ready().await
@@ -160,6 +189,7 @@ impl Watches {
             .trigger(queue, |change| Key::of_part(change.object().as_ref()));
         self.network_policies
             .trigger(queue, |change| Key::of_part(change.object().as_ref()));
+        self.trigger_fronts(queue);
         // A Service concerns the control plane that it belongs to, the one that it selects, and, when it is DNS or a
         // datastore's, all of them. The last is looked at by name and namespace of the datastores' endpoints.
         let (control_planes, datastores) = (self.control_planes.clone(), self.datastores.clone());
@@ -175,7 +205,9 @@ impl Watches {
         self.datastores.trigger(queue, move |change| {
             let name = change.object().name_any();
             let uses = |tcp: &TenantControlPlane| {
-                store::name(tcp, default.as_deref()) == Some(name.as_str())
+                // One that waits for a place may get it in any.
+                tcp.spec.data_store.as_deref().unwrap_or_default().is_empty()
+                    || store::name(tcp, default.as_deref()) == Some(name.as_str())
                     || tcp
                         .spec
                         .data_store_overrides
@@ -196,6 +228,54 @@ impl Watches {
         self.service_cidrs.trigger(queue, move |_| keys());
         let mut keys = if_changed();
         self.api_servers.trigger(queue, move |_| keys());
+    }
+}
+
+impl Watches {
+    /// What stands in front of control planes, and what may keep others from having it.
+    fn trigger_fronts(&self, queue: &runtime::Queue<Key>) {
+        // Who waits for a name is looked at whenever one may have become free.
+        let control_planes = self.control_planes.clone();
+        self.control_planes
+            .trigger(queue, move |_| waiting_for_names(&control_planes));
+        let control_planes = self.control_planes.clone();
+        self.ingresses.trigger(queue, move |change| {
+            let mut keys = waiting_for_names(&control_planes);
+            keys.extend(Key::of_part(change.object().as_ref()));
+            keys
+        });
+        // A budget of somebody else's may select any pods of its namespace.
+        let control_planes = self.control_planes.clone();
+        self.budgets
+            .trigger(queue, move |change| match Key::of_part(change.object().as_ref()) {
+                Some(own) => vec![own],
+                None => all_where(&control_planes, |tcp| tcp.namespace() == change.object().namespace()),
+            });
+        let asking = || {
+            let control_planes = self.control_planes.clone();
+            move || all_where(&control_planes, |tcp| tcp.spec.control_plane.gateway.is_some())
+        };
+        let control_planes = self.control_planes.clone();
+        self.routes.trigger(queue, asking(), move |route| {
+            let mut keys = waiting_for_names(&control_planes);
+            keys.extend(Key::of_part(route));
+            keys
+        });
+        let control_planes = self.control_planes.clone();
+        self.gateways.trigger(queue, asking(), move |gateway| {
+            let is_named = |tcp: &TenantControlPlane| {
+                let parents = tcp
+                    .spec
+                    .control_plane
+                    .gateway
+                    .iter()
+                    .flat_map(|front| &front.parent_refs);
+                parents
+                    .into_iter()
+                    .any(|parent| Some(&parent.name) == gateway.metadata.name.as_ref())
+            };
+            all_where(&control_planes, is_named)
+        });
     }
 }
 
@@ -299,6 +379,39 @@ fn concerns_all(service: &Service, datastores: &Shared<DataStore>) -> bool {
     stores
         .iter()
         .any(|datastore| is_endpoint(&datastore.spec.endpoints, service))
+}
+
+fn waiting_for_names(control_planes: &Shared<TenantControlPlane>) -> Vec<Key> {
+    all_where(control_planes, |tcp| {
+        let conditions = tcp.status.iter().flat_map(|status| &status.conditions);
+        conditions
+            .into_iter()
+            .any(|condition| condition.reason == "HostnameTaken")
+    })
+}
+
+/// Ours are compared with what is wanted; of others only the names count.
+fn trim_ingress(ingress: &mut Ingress) {
+    if ingress.labels().get(PROJECT_LABEL).map(String::as_str) == Some(PROJECT_VALUE) {
+        return;
+    }
+    ingress.metadata.annotations = None;
+    ingress.metadata.labels = None;
+    ingress.status = None;
+    if let Some(spec) = &mut ingress.spec {
+        spec.default_backend = None;
+        spec.tls = None;
+        spec.rules.iter_mut().flatten().for_each(|rule| rule.http = None);
+    }
+}
+
+fn trim_budget(budget: &mut PodDisruptionBudget) {
+    budget.status = None;
+}
+
+fn trim_gateway(gateway: &mut Gateway) {
+    gateway.metadata.annotations = None;
+    gateway.metadata.labels = None;
 }
 
 /// Whose it is, and no more.

@@ -3,6 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's own functions are tests too")]
 
+#[path = "control_planes/metrics.rs"]
+mod metrics;
+#[path = "control_planes/takeover.rs"]
+mod takeover;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::future::Future;
@@ -683,9 +688,9 @@ async fn a_spec_that_reaches_beyond_its_author_changes_nothing() {
         ),
         (
             "tunnel",
-            json!({"spec": {"addons": {"konnectivity": {}}}}),
-            "NotYet",
-            "spec.addons.konnectivity",
+            json!({"spec": {"addons": {"konnectivity": {"server": {"port": 10257}}}}}),
+            "PortTaken",
+            "spec.addons.konnectivity.server.port",
         ),
     ];
     for (port, (name, changes, reason, field)) in (31161..).zip(refused) {
@@ -1240,9 +1245,43 @@ async fn the_real_components_run_with_what_is_rendered_and_the_cluster_is_set_up
     let header = token["status"]["token"].as_str().unwrap().split('.').next().unwrap();
     let header = base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, header).unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&header).unwrap()["alg"], "ES256");
+    writes_are_limited_and_released(&world, &admin, port).await;
     for process in &mut components.processes {
         process.check().unwrap();
     }
     drop(components);
     operator.kill().await;
+}
+
+/// Through the operator: the phase says so, the tenant keeps it, and it ends.
+async fn writes_are_limited_and_released(world: &World, admin: &Client, port: i32) {
+    let tenants: Api<TenantControlPlane> = world.api();
+    let limit = async |blocked: bool| {
+        let patch = json!({"spec": {"writePermissions": {"blockCreation": blocked}}});
+        let patch = Patch::Merge(patch);
+        tenants.patch("real", &PatchParams::default(), &patch).await.unwrap();
+    };
+    let write = async || {
+        let maps: Api<ConfigMap> = Api::namespaced(admin.clone(), "default");
+        let map = json!({"metadata": {"name": unique("note")}, "data": {"port": port.to_string()}});
+        let map = serde_json::from_value(map).unwrap();
+        maps.create(&PostParams::default(), &map).await.map(drop)
+    };
+    write().await.unwrap();
+    limit(true).await;
+    let limited = world.until_phase("real", Phase::WriteLimited).await;
+    assert_eq!(limited.status.unwrap().installed_version(), Some("v1.36.3"));
+    eventually("the tenant refuses to create", || async {
+        match write().await {
+            Err(kube::Error::Api(status)) if status.message.contains("has limited write permissions") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    limit(false).await;
+    world.until_phase("real", Phase::Ready).await;
+    eventually("the tenant creates again", || async {
+        write().await.map_err(|error| error.to_string())
+    })
+    .await;
 }

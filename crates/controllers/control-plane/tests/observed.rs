@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use api::kamaji::v1alpha1::TenantControlPlane;
 use control_plane_controller::admin_network::AdminNetwork;
 use control_plane_controller::apply;
+use control_plane_controller::datastore::pod_access::PodTls;
 use control_plane_controller::desired::network_policy::{Destination, default_dns_labels};
 use control_plane_controller::desired::secrets::Clock;
 use control_plane_controller::desired::{self, DatastoreFacts, Hosted, exposure, service};
@@ -20,7 +21,8 @@ use serde_json::{Value, json};
 const OBSERVED: &str = include_str!("observed/admin-objects.yaml");
 const UID: &str = "5b8f4c1e-0000-4000-8000-000000000001";
 
-const TUNNEL: &str = "the tunnel (konnectivity) is refused at admission until it is served";
+const SERVER: &str =
+    "the tunnel's server only has tokens reviewed, which a binding lets it; no group that may do everything";
 const DEFAULTED: &str = "the API server's default, not written by anybody";
 const PROBES: &str = "startup is looked at every second with five minutes of patience, readiness every two seconds with \
                       the same half minute: ready sooner, and a busy machine does not kill a slow start";
@@ -40,12 +42,16 @@ const DIFFERENCES: &[(&str, &str)] = &[
         "nothing in the pods speaks with the admin cluster, so no token is mounted",
     ),
     (
-        "Deployment demo: spec.template.spec.containers.konnectivity-server",
-        TUNNEL,
+        "Deployment demo: spec.template.metadata.labels.component.kamaji.clastix.io/konnectivity-kubeconfig",
+        "mounted as a single file, so a renewed one is seen by new pods only",
     ),
     (
-        "Deployment demo: spec.template.spec.containers.kube-apiserver.args.--egress-selector-config-file",
-        TUNNEL,
+        "Deployment demo: spec.template.spec.containers.konnectivity-server.env",
+        MEMORY,
+    ),
+    (
+        "Deployment demo: spec.template.spec.containers.konnectivity-server.terminationMessage",
+        DEFAULTED,
     ),
     (
         "Deployment demo: spec.template.spec.containers.kube-apiserver.args.--endpoint-reconciler-type",
@@ -74,14 +80,6 @@ const DIFFERENCES: &[(&str, &str)] = &[
     (
         "Deployment demo: spec.template.spec.containers.kube-apiserver.terminationMessage",
         DEFAULTED,
-    ),
-    (
-        "Deployment demo: spec.template.spec.containers.kube-apiserver.volumeMounts.egress-selector-configuration",
-        TUNNEL,
-    ),
-    (
-        "Deployment demo: spec.template.spec.containers.kube-apiserver.volumeMounts.konnectivity-uds",
-        TUNNEL,
     ),
     (
         "Deployment demo: spec.template.spec.containers.kube-controller-manager.env",
@@ -124,20 +122,14 @@ const DIFFERENCES: &[(&str, &str)] = &[
         DEFAULTED,
     ),
     (
-        "Deployment demo: spec.template.spec.volumes.egress-selector-configuration",
-        TUNNEL,
+        "Deployment demo: spec.template.spec.topologySpreadConstraints",
+        "replicas are spread over zones and nodes where their author does not say how",
     ),
-    (
-        "Deployment demo: spec.template.spec.volumes.konnectivity-server-kubeconfig",
-        TUNNEL,
-    ),
-    ("Deployment demo: spec.template.spec.volumes.konnectivity-uds", TUNNEL),
     ("Service demo: spec.clusterIP", DEFAULTED),
     ("Service demo: spec.externalTrafficPolicy", DEFAULTED),
     ("Service demo: spec.internalTrafficPolicy", DEFAULTED),
     ("Service demo: spec.ipFamilies", DEFAULTED),
     ("Service demo: spec.ipFamilyPolicy", DEFAULTED),
-    ("Service demo: spec.ports.konnectivity-server", TUNNEL),
     ("Service demo: spec.sessionAffinity", DEFAULTED),
     (
         "ConfigMap demo-kubeadmconfig: data.ClusterConfiguration",
@@ -147,9 +139,6 @@ const DIFFERENCES: &[(&str, &str)] = &[
         "ConfigMap demo-kubeadmconfig: data.InitConfiguration",
         "kubeadm's public form, without a bootstrap token that exists nowhere",
     ),
-    ("ConfigMap demo-konnectivity-egress-selector-configuration", TUNNEL),
-    ("Secret demo-konnectivity-certificate", TUNNEL),
-    ("Secret demo-konnectivity-kubeconfig", TUNNEL),
     (
         "Secret demo-api-server-certificate: data.apiserver.crt.sans.DNS:node",
         "a name that kubeadm's library adds for a node that does not exist",
@@ -173,6 +162,15 @@ const DIFFERENCES: &[(&str, &str)] = &[
     (
         "Secret demo-datastore-certificate: data.ca.crt",
         "the store's own authority, given to us as it is",
+    ),
+    ("Secret demo-konnectivity-certificate: data.tls.crt.", SERVER),
+    (
+        "Secret demo-konnectivity-kubeconfig: data.konnectivity-server.conf.users.system:konnectivity-server.user.client-certificate.",
+        SERVER,
+    ),
+    (
+        "Secret demo-konnectivity-kubeconfig: metadata.annotations.certs.kamaji.clastix.io/rotate",
+        "nobody asked for a rotation",
     ),
     (
         "NetworkPolicy demo",
@@ -289,7 +287,6 @@ fn rendered() -> BTreeMap<String, String> {
     let mut tcp = Value::deserialize(document).unwrap();
     assert_eq!(tcp["kind"], "TenantControlPlane");
     tcp.as_object_mut().unwrap().remove("status");
-    tcp["spec"]["addons"].as_object_mut().unwrap().remove("konnectivity");
     tcp["metadata"]["uid"] = json!(UID);
     let tcp: TenantControlPlane = serde_json::from_value(tcp).unwrap();
 
@@ -306,18 +303,22 @@ fn rendered() -> BTreeMap<String, String> {
             network: "10.99.0.1/32".to_owned(),
             port: 12379,
         }],
+        kine: None,
     };
     let hosted = Hosted::new(&tcp, tcp.spec.kubernetes.version.clone(), exposure, facts, Some(25));
     let clock = Clock {
         now,
         renewal_window: jiff::SignedDuration::from_hours(24),
     };
-    let authority = Some((store.cert_pem().to_owned(), store.key_pem().to_owned()));
+    let authority = pki::KeyPair {
+        cert_pem: store.cert_pem().to_owned(),
+        key_pem: store.key_pem().to_owned(),
+    };
     let (_, objects) = desired::plan(
         &hosted,
         None,
         &BTreeMap::new(),
-        authority,
+        Some(&PodTls::Signed { authority }.into()),
         &AdminNetwork::default(),
         clock,
     )
@@ -329,6 +330,7 @@ fn rendered() -> BTreeMap<String, String> {
         serde_json::to_value(&front).unwrap(),
         serde_json::to_value(&around.kubeadm_config).unwrap(),
         serde_json::to_value(&around.network_policy).unwrap(),
+        serde_json::to_value(&around.egress_selector).unwrap(),
         serde_json::to_value(&objects.deployment).unwrap(),
     ] {
         flatten_object(&object, &mut flat);

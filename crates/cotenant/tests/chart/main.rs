@@ -4,6 +4,7 @@
 
 mod capsule;
 mod helm;
+mod kamaji;
 mod monitoring;
 
 use std::collections::BTreeSet;

@@ -6,13 +6,22 @@ use serde_json::{Value, json};
 
 use crate::helm::{Rendered, render};
 
-const ON: [&str; 4] = [
+const ON: [&str; 5] = [
+    "monitoring.podMonitor.enabled=true",
     "monitoring.serviceMonitor.enabled=true",
     "monitoring.dashboards.enabled=true",
     "monitoring.prometheusRules.enabled=true",
     "manager.apiPriorityAndFairness.enabled=true",
 ];
 
+/// Every way to install.
+fn all() -> [(&'static str, Rendered); 3] {
+    let kamaji: Vec<&str> = ["mode=control-planes"].into_iter().chain(ON).collect();
+    let [ours, capsule] = both();
+    [ours, capsule, ("kamaji", render("kamaji", "kamaji-system", &kamaji))]
+}
+
+/// Those with namespace tenants.
 fn both() -> [(&'static str, Rendered); 2] {
     let capsule: Vec<&str> = ["mode=namespaces"].into_iter().chain(ON).collect();
     [
@@ -23,7 +32,7 @@ fn both() -> [(&'static str, Rendered); 2] {
 
 #[test]
 fn metrics_are_found_by_the_labels_of_their_service_alone() {
-    for (release, rendered) in both() {
+    for (release, rendered) in all() {
         let workload = if release == "capsule" {
             "capsule-controller-manager"
         } else {
@@ -119,15 +128,49 @@ fn alerts_have_the_names_that_people_silence_and_route_by() {
 }
 
 #[test]
+fn pods_are_found_one_by_one_and_none_of_the_datastore() {
+    for (release, rendered) in all() {
+        let workload = rendered
+            .names()
+            .into_iter()
+            .find(|name| name.starts_with("Deployment/"))
+            .unwrap();
+        let monitor = rendered.object(&workload.replace("Deployment/", "PodMonitor/"));
+        let template = &rendered.object(&workload)["spec"]["template"];
+        let wanted = monitor["spec"]["selector"]["matchLabels"].as_object().unwrap();
+        let selects = |labels: &Value| wanted.iter().all(|(key, value)| labels.get(key) == Some(value));
+        assert!(selects(&template["metadata"]["labels"]), "{release}: {monitor}");
+        if let Some(etcd) = rendered.find(&format!("StatefulSet/{release}-etcd")) {
+            assert!(
+                !selects(&etcd["spec"]["template"]["metadata"]["labels"]),
+                "{release}: {monitor}"
+            );
+        }
+        let port = &monitor["spec"]["podMetricsEndpoints"][0]["port"];
+        let ports = template["spec"]["containers"][0]["ports"].as_array().unwrap();
+        assert!(ports.iter().any(|found| found["name"] == *port), "{release}: {ports:?}");
+    }
+}
+
+#[test]
 fn dashboards_are_json_with_a_panel_for_each_question() {
-    for (release, rendered) in both() {
+    for (release, rendered) in all() {
         let boards = rendered.object(&format!("ConfigMap/{release}-dashboards"));
         assert_eq!(boards["metadata"]["labels"]["grafana_dashboard"], "1");
-        let board: Value = serde_json::from_str(boards["data"]["namespace-tenants.json"].as_str().unwrap()).unwrap();
-        let panels = board["panels"].as_array().unwrap();
-        assert!(panels.len() >= 8);
-        for panel in panels {
-            assert!(!panel["targets"].as_array().unwrap().is_empty(), "{panel}");
+        let expected: &[&str] = match release {
+            "capsule" => &["namespace-tenants.json"],
+            "kamaji" => &["control-planes.json"],
+            _ => &["control-planes.json", "namespace-tenants.json"],
+        };
+        let boards = boards["data"].as_object().unwrap();
+        assert_eq!(boards.keys().collect::<Vec<_>>(), expected, "{release}");
+        for board in boards.values() {
+            let board: Value = serde_json::from_str(board.as_str().unwrap()).unwrap();
+            let panels = board["panels"].as_array().unwrap();
+            assert!(panels.len() >= 8);
+            for panel in panels {
+                assert!(!panel["targets"].as_array().unwrap().is_empty(), "{panel}");
+            }
         }
     }
 }

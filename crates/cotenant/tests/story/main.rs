@@ -20,6 +20,7 @@ fn two_teams_share_the_cluster_and_one_has_its_own() {
     let cluster = Cluster::up();
     cluster.table_is_all_ready();
     walk::the_page_is_true(&cluster, "docs/hybrid.md");
+    walk::the_page_is_true(&cluster, "docs/clusters.md");
 
     namespaces::alice_works_within_her_limits(&cluster);
     let chaos = chaos::Chaos::unleash(&cluster);

@@ -29,13 +29,12 @@ use testbed::ApiServer;
 pub(crate) const TENANT: &str = "oil";
 pub(crate) const CONFIGURATIONS: &str = "capsule-dynamic-webhook";
 pub(crate) const PEER_LEASE: &str = "42c733ea.clastix.capsule.io";
-const NAMESPACE: &str = "capsule-system";
 const DEFINITION: &str = "tenants.capsule.clastix.io";
 /// Where the hooks of the peer point to, who is not there.
 const PEER_URL: &str = "https://127.0.0.1:9";
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The chart that stands for the peer's.
+/// The chart that stands for that of the peer of namespace tenants.
 pub(crate) fn peer() -> String {
     format!("{}/tests/swap/peer", env!("CARGO_MANIFEST_DIR"))
 }
@@ -43,8 +42,10 @@ pub(crate) fn peer() -> String {
 pub(crate) struct Bed {
     pub(crate) server: ApiServer,
     pub(crate) client: Client,
-    directory: tempfile::TempDir,
-    ports: [u16; 3],
+    /// The release's.
+    namespace: &'static str,
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) ports: [u16; 3],
     set: String,
 }
 
@@ -59,6 +60,10 @@ pub(crate) struct Identities {
 
 impl Bed {
     pub(crate) async fn start() -> Self {
+        Self::within("capsule-system").await
+    }
+
+    pub(crate) async fn within(namespace: &'static str) -> Self {
         let server = ApiServer::start().await;
         let directory = tempfile::tempdir().unwrap();
         let kubeconfig = serde_norway::to_string(&server.kubeconfig()).unwrap();
@@ -68,13 +73,14 @@ impl Bed {
         Self {
             client: server.client().await,
             server,
+            namespace,
             directory,
             ports,
             set: format!("--set=webhooks.service.url=https://127.0.0.1:{}", ports[0]),
         }
     }
 
-    fn kubeconfig(&self) -> PathBuf {
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.directory.path().join("kubeconfig")
     }
 
@@ -108,7 +114,7 @@ impl Bed {
     fn run_helm(&self, arguments: &[&str]) -> (bool, String) {
         let output = Command::new(local::programs::locate().unwrap().path("helm"))
             .args(arguments)
-            .args(["--namespace", NAMESPACE])
+            .args(["--namespace", self.namespace])
             .env("KUBECONFIG", self.kubeconfig())
             .env("HOME", self.directory.path())
             .output()
@@ -120,9 +126,9 @@ impl Bed {
     }
 
     /// What the Job of the chart runs.
-    pub(crate) fn bring_definitions_up_to_date(&self) {
+    pub(crate) fn bring_definitions_up_to_date(&self, group: &str) {
         let output = Command::new(env!("CARGO_BIN_EXE_cotenant"))
-            .args(["crds", "--group=capsule.clastix.io", "--kubeconfig"])
+            .args(["crds", "--group", group, "--kubeconfig"])
             .arg(self.kubeconfig())
             .output()
             .unwrap();
@@ -132,29 +138,53 @@ impl Bed {
     /// The operator; gone with the value.
     pub(crate) fn start_operator(&self) -> Process {
         let [webhooks, metrics, health] = self.ports;
-        // By this name the policies know who keeps objects in tenants' namespaces.
-        let user = format!("system:serviceaccount:{NAMESPACE}:capsule");
-        let kubeconfig = self.server.kubeconfig_for(&user, &["system:masters"]);
-        let path = self.directory.path().join("operator.kubeconfig");
-        std::fs::write(&path, serde_norway::to_string(&kubeconfig).unwrap()).unwrap();
-        let spec = Spec::new("operator", env!("CARGO_BIN_EXE_cotenant"), self.log())
+        let spec = self
+            .operator("capsule")
             .args(["capsule", "--enable-leader-election"])
             .arg("--owner-cluster-role=capsule:capsule:operator")
             .arg(format!("--webhook-port={webhooks}"))
             .arg(format!("--metrics-addr=127.0.0.1:{metrics}"))
             .arg(format!("--health-probe-bind-address=127.0.0.1:{health}"))
             .arg("--kubeconfig")
-            .arg(path)
-            .env("NAMESPACE", NAMESPACE)
+            .arg(self.operators_kubeconfig())
+            .env("NAMESPACE", self.namespace)
             .env("SERVICE_ACCOUNT", "capsule");
         Process::start(spec).unwrap()
     }
 
+    /// The program, and a kubeconfig for it. By the name of this ServiceAccount the policies know who keeps objects in tenants'
+    /// namespaces.
+    pub(crate) fn operator(&self, service_account: &str) -> Spec {
+        let user = format!("system:serviceaccount:{}:{service_account}", self.namespace);
+        let kubeconfig = self.server.kubeconfig_for(&user, &["system:masters"]);
+        std::fs::write(
+            self.operators_kubeconfig(),
+            serde_norway::to_string(&kubeconfig).unwrap(),
+        )
+        .unwrap();
+        Spec::new("operator", env!("CARGO_BIN_EXE_cotenant"), self.log())
+    }
+
+    pub(crate) fn operators_kubeconfig(&self) -> PathBuf {
+        self.directory.path().join("operator.kubeconfig")
+    }
+
     /// Definitions as a peer's Job would write them, with something that ours do not have.
     pub(crate) async fn install_peers_definitions(&self) {
+        self.install_definitions("capsule.clastix.io").await;
+        self.eventually("Tenants are served", async || {
+            Api::<Tenant>::all(self.client.clone())
+                .list(&ListParams::default())
+                .await
+                .is_ok()
+        })
+        .await;
+    }
+
+    pub(crate) async fn install_definitions(&self, group: &str) {
         let definitions: Api<CustomResourceDefinition> = Api::all(self.client.clone());
         for mut definition in api::crds() {
-            if definition.spec.group != "capsule.clastix.io" {
+            if definition.spec.group != group {
                 continue;
             }
             definition.spec.conversion = None;
@@ -174,13 +204,6 @@ impl Bed {
                 .await
                 .unwrap();
         }
-        self.eventually("Tenants are served", async || {
-            Api::<Tenant>::all(self.client.clone())
-                .list(&ListParams::default())
-                .await
-                .is_ok()
-        })
-        .await;
     }
 
     pub(crate) async fn definition_has_peers_column(&self) -> bool {
@@ -194,6 +217,7 @@ impl Bed {
         })
     }
 
+    /// The peer of namespace tenants.
     pub(crate) async fn leave_what_a_running_peer_leaves(&self) {
         let configuration: CapsuleConfiguration = self.cluster("default").await.unwrap();
         let owner = configuration.controller_owner_ref(&()).unwrap();
@@ -220,19 +244,24 @@ impl Bed {
             object("MutatingWebhookConfiguration"),
         )
         .await;
+        self.leave_a_lease(PEER_LEASE).await;
+    }
+
+    /// Held by a peer, for as long as this takes.
+    pub(crate) async fn leave_a_lease(&self, name: &str) {
         let lease = json!({
-            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": PEER_LEASE},
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name},
             "spec": {"holderIdentity": "peer", "leaseDurationSeconds": 3600, "leaseTransitions": 4}});
-        self.create::<Lease>(Api::namespaced(self.client.clone(), NAMESPACE), lease)
+        self.create::<Lease>(Api::namespaced(self.client.clone(), self.namespace), lease)
             .await;
     }
 
     /// A peer that ends gives its Lease back.
-    pub(crate) async fn let_the_peer_go(&self) {
-        let leases: Api<Lease> = Api::namespaced(self.client.clone(), NAMESPACE);
+    pub(crate) async fn let_the_peer_go(&self, lease: &str) {
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), self.namespace);
         let patch = json!({"spec": {"holderIdentity": "", "leaseDurationSeconds": 1}});
         leases
-            .patch(PEER_LEASE, &PatchParams::default(), &Patch::Merge(patch))
+            .patch(lease, &PatchParams::default(), &Patch::Merge(patch))
             .await
             .unwrap();
     }
@@ -288,7 +317,7 @@ impl Bed {
         let configuration: CapsuleConfiguration = self.cluster("default").await.unwrap();
         let annotation = |name: &str| configuration.annotations().get(name).map(String::as_str);
         annotation("meta.helm.sh/release-name") == Some(release)
-            && annotation("meta.helm.sh/release-namespace") == Some(NAMESPACE)
+            && annotation("meta.helm.sh/release-namespace") == Some(self.namespace)
     }
 
     /// URLs of all hooks of both configurations.
@@ -321,7 +350,7 @@ impl Bed {
         self.hooks().await.iter().filter(|url| url.starts_with(&ours)).count()
     }
 
-    async fn create<K>(&self, api: Api<K>, object: Value) -> K
+    pub(crate) async fn create<K>(&self, api: Api<K>, object: Value) -> K
     where
         K: Resource + Clone + Debug + serde::Serialize + DeserializeOwned,
     {
@@ -334,7 +363,7 @@ impl Bed {
     where
         K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
     {
-        Api::<K>::namespaced(self.client.clone(), NAMESPACE)
+        Api::<K>::namespaced(self.client.clone(), self.namespace)
             .get_opt(name)
             .await
             .unwrap()

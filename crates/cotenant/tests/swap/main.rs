@@ -1,4 +1,4 @@
-//! One release, `capsule` in `capsule-system`, passes from a peer's chart to ours and back, by upgrade and by uninstall and
+//! One release, `capsule` in `capsule-system` or `kamaji` in `kamaji-system`, passes from a peer's chart to ours and back, by upgrade and by uninstall and
 //! install, and tenants stay what they are.
 //!
 //! The peer is stood for by a chart with the names of its objects, and by what its program leaves behind at run time: webhook
@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 mod bed;
+mod control_planes;
 mod nodes;
 
 use std::time::Duration;
@@ -36,7 +37,7 @@ async fn tenants_outlive_the_passing_of_a_release_from_one_chart_to_the_other() 
     let before = bed.identities().await;
 
     // The upgrade, as docs/swap.md has it. The operator waits: the peer leads.
-    bed.bring_definitions_up_to_date();
+    bed.bring_definitions_up_to_date("capsule.clastix.io");
     bed.helm(&bed.upgrade_to_ours());
     let operator = bed.start_operator();
     bed.eventually("our own Lease is held", async || bed.holder("cotenant").await.is_some())
@@ -48,7 +49,7 @@ async fn tenants_outlive_the_passing_of_a_release_from_one_chart_to_the_other() 
         "configurations were changed beside the peer"
     );
 
-    bed.let_the_peer_go().await;
+    bed.let_the_peer_go(PEER_LEASE).await;
     bed.eventually("the peer's Lease is ours", async || {
         bed.holder(PEER_LEASE).await == bed.holder("cotenant").await
     })
@@ -153,7 +154,7 @@ async fn a_deployment_with_another_selector_is_deleted_first() {
 #[tokio::test]
 async fn an_empty_secret_is_filled() {
     let bed = Bed::start().await;
-    bed.bring_definitions_up_to_date();
+    bed.bring_definitions_up_to_date("capsule.clastix.io");
     let mut install = bed.upgrade_to_ours();
     install[0] = "install";
     install.extend(["--create-namespace", "--set=tls.create=true,tls.enableController=true"]);

@@ -38,6 +38,8 @@ pub(super) enum Reports {
     Kubernetes,
     /// Helm's `internal/version`.
     Helm,
+    /// kine's `pkg/version`.
+    Kine,
 }
 
 const fn kubernetes(name: &'static str, package: &'static str, expected_seconds: u64) -> Program {
@@ -111,6 +113,28 @@ pub(super) const MODULES: &[Module] = &[
         }],
     },
     Module {
+        directory: "konnectivity",
+        versioned_by: "sigs.k8s.io/apiserver-network-proxy",
+        programs: &[
+            Program {
+                name: "proxy-server",
+                source: Source::Go {
+                    package: "sigs.k8s.io/apiserver-network-proxy/cmd/server",
+                    reports: Reports::Itself,
+                },
+                expected: Duration::from_secs(70),
+            },
+            Program {
+                name: "proxy-agent",
+                source: Source::Go {
+                    package: "sigs.k8s.io/apiserver-network-proxy/cmd/agent",
+                    reports: Reports::Itself,
+                },
+                expected: Duration::from_secs(5),
+            },
+        ],
+    },
+    Module {
         directory: "helm",
         versioned_by: "helm.sh/helm/v3",
         programs: &[Program {
@@ -120,6 +144,30 @@ pub(super) const MODULES: &[Module] = &[
                 reports: Reports::Helm,
             },
             expected: Duration::from_secs(65),
+        }],
+    },
+    Module {
+        directory: "kine",
+        versioned_by: "github.com/k3s-io/kine",
+        programs: &[Program {
+            name: "kine",
+            source: Source::Go {
+                package: "github.com/k3s-io/kine",
+                reports: Reports::Kine,
+            },
+            expected: Duration::from_secs(90),
+        }],
+    },
+    Module {
+        directory: "nats",
+        versioned_by: "github.com/nats-io/nats-server/v2",
+        programs: &[Program {
+            name: "nats-server",
+            source: Source::Go {
+                package: "github.com/nats-io/nats-server/v2",
+                reports: Reports::Itself,
+            },
+            expected: Duration::from_secs(30),
         }],
     },
 ];

@@ -28,6 +28,10 @@ pub(super) fn linker_flags(reports: Reports, version: &str, time: &str, sum: &st
             set("helm.sh/helm/v3/internal/version", "metadata", "");
             set("helm.sh/helm/v3/internal/version", "gitTreeState", "archive");
         }
+        Reports::Kine => {
+            set("github.com/k3s-io/kine/pkg/version", "Version", version);
+            set("github.com/k3s-io/kine/pkg/version", "GitCommit", sum);
+        }
         Reports::Kubernetes => {
             let mut parts = version.trim_start_matches('v').split('.');
             let (major, minor) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());

@@ -8,11 +8,14 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
+use api::kamaji::v1alpha1::{DataStore, Driver, TenantControlPlane};
 
 use super::deputy::{self, Own, Trust};
 use super::network::{self, TakenNodePort};
-use super::{arguments, effective, kubelet, not_yet, storage, version};
+use super::{
+    arguments, effective, external_ip, hostname, konnectivity, kubelet, overrides, placement, storage, upgrade,
+    version, write_permissions,
+};
 use crate::denial::Denial;
 use crate::name::is_dns_label;
 
@@ -29,6 +32,8 @@ pub struct Surroundings<'a> {
     pub node_port_range: RangeInclusive<i32>,
     /// Node ports of the admin cluster's Services.
     pub node_ports: &'a [TakenNodePort],
+    /// Whether routes of the Gateway API can be made.
+    pub gateway_api: hostname::GatewayApi,
     /// What of the object's namespace is its own.
     pub own: &'a Own,
     /// What administrators let authors have.
@@ -83,12 +88,7 @@ pub fn admit_update(old: &TenantControlPlane, new: &TenantControlPlane, around: 
     }
     let mut denials = Vec::new();
     if new.metadata.deletion_timestamp.is_none() {
-        let installed = old.status.as_ref().and_then(|status| status.installed_version());
-        denials.extend(version::change(
-            &old.spec.kubernetes.version,
-            installed,
-            &new.spec.kubernetes.version,
-        ));
+        denials.extend(upgrade::change(old, new));
     }
     denials.extend(migration(old, new, around));
     denials.extend(storage::settled(old, new));
@@ -105,6 +105,7 @@ pub fn admit_update(old: &TenantControlPlane, new: &TenantControlPlane, around: 
     let (known, fresh): (Vec<_>, Vec<_>) = rules.into_iter().partition(|denial| before.contains(denial));
     denials.extend(fresh);
     let mut warnings = warnings(new, around);
+    warnings.extend(overrides::left_behind(old, new));
     warnings.extend(
         known
             .into_iter()
@@ -124,15 +125,26 @@ fn always(tcp: &TenantControlPlane, around: &Surroundings<'_>) -> Vec<Denial> {
         around.data_stores,
         around.default_data_store,
     ));
+    denials.extend(overrides::entries(spec));
+    denials.extend(overrides::stores(tcp, around.data_stores, around.default_data_store));
     denials.extend(network::ranges(&spec.network_profile));
     denials.extend(network::addresses(tcp));
     denials.extend(network::ports(tcp, &around.node_port_range, around.node_ports));
+    denials.extend(konnectivity::denials(tcp));
+    denials.extend(konnectivity::node_ports(
+        tcp,
+        &around.node_port_range,
+        around.node_ports,
+    ));
+    denials.extend(hostname::unserved(tcp, around.gateway_api));
+    denials.extend(hostname::denials(tcp, around.control_planes));
+    denials.extend(external_ip::denials(tcp, around.control_planes));
     denials.extend(replicas(spec.control_plane.deployment.replicas));
     denials.extend(arguments::admission_controllers(&spec.kubernetes));
     denials.extend(kubelet::denials(spec));
     denials.extend(arguments::flags(arguments::extra_args(tcp)).0);
     denials.extend(deputy::denials(tcp, around.own, around.trust));
-    denials.extend(not_yet::denials(spec));
+    denials.extend(write_permissions::denials(spec));
     denials
 }
 
@@ -140,13 +152,15 @@ fn warnings(tcp: &TenantControlPlane, around: &Surroundings<'_>) -> Vec<String> 
     let mut warnings = network::warnings(tcp);
     warnings.extend(version::warning(&tcp.spec.kubernetes.version));
     warnings.extend(arguments::flags(arguments::extra_args(tcp)).1);
+    warnings.extend(konnectivity::warnings(tcp));
     warnings.extend(storage::ignored(tcp));
     if tcp.spec.kubernetes.kubelet.cgroupfs.is_some() {
         warnings.push(
             "spec.kubernetes.kubelet.cgroupfs is deprecated, patch /cgroupDriver in configurationJSONPatches".into(),
         );
     }
-    if effective::data_stores(tcp, around.default_data_store).is_empty() {
+    let placed = placement::is_wanted(tcp, around.data_stores, around.default_data_store);
+    if !placed && effective::data_stores(tcp, around.default_data_store).is_empty() {
         warnings.push(
             "spec.dataStore is not set and the operator has no default: the control plane waits until one is set"
                 .into(),
@@ -186,11 +200,17 @@ fn data_store(tcp: &TenantControlPlane, around: &Surroundings<'_>) -> Option<Den
         let message = format!("{FIELD}: {asked} is being deleted; choose another DataStore");
         return Some(Denial::new(FIELD, "DataStoreMissing", message));
     }
-    let message = not_yet::driver(store.spec.driver)?;
-    Some(Denial::new(FIELD, "NotYet", format!("{FIELD}: {asked}: {message}")))
+    let taken = super::data_store::is_taken(store, tcp, around.control_planes, around.default_data_store);
+    taken.then(|| {
+        // The words that users of such stores know.
+        let message = format!(
+            "{FIELD}: {asked}: NATS doesn't support multi-tenancy, the current datastore is already in use; choose another"
+        );
+        Denial::new(FIELD, "DataStoreInUse", message)
+    })
 }
 
-/// Moving data between stores is served later; until then a control plane stays where it is.
+/// Data moves between two stores of etcd; everywhere else a control plane stays where it is.
 fn migration(old: &TenantControlPlane, new: &TenantControlPlane, around: &Surroundings<'_>) -> Option<Denial> {
     const FIELD: &str = "spec.dataStore";
     let asked = new
@@ -210,10 +230,39 @@ fn migration(old: &TenantControlPlane, new: &TenantControlPlane, around: &Surrou
     if asked == current || new.spec.data_store == old.spec.data_store {
         return None;
     }
-    let message = format!(
-        "{FIELD}: moving from {current} to {asked} is known, but not acted upon by this version; keep {current}"
-    );
-    Some(Denial::new(FIELD, "NotYet", message))
+    let driver = |name: &str| {
+        let store = around
+            .data_stores
+            .iter()
+            .find(|store| store.metadata.name.as_deref() == Some(name));
+        store.map(|store| store.spec.driver)
+    };
+    // A store that is not there is complained about elsewhere.
+    let (from, to) = (driver(current)?, driver(asked)?);
+    if from != to {
+        let message = format!(
+            "{FIELD}: migration between DataStore with different driver is not supported: {current} has driver {}, {asked} \
+             {}; choose a DataStore with the driver of {current}",
+            from.as_str(),
+            to.as_str()
+        );
+        return Some(Denial::new(FIELD, "DriverDiffers", message));
+    }
+    if from != Driver::Etcd {
+        let message = format!(
+            "{FIELD}: moving from {current} to {asked} is known, but not acted upon by this version for driver {}; keep \
+             {current}",
+            from.as_str()
+        );
+        return Some(Denial::new(FIELD, "NotYet", message));
+    }
+    (!new.spec.data_store_overrides.is_empty()).then(|| {
+        let message = format!(
+            "{FIELD}: with spec.dataStoreOverrides a control plane is not moved by this version; keep {current}, or hold all \
+             kinds in one DataStore"
+        );
+        Denial::new(FIELD, "NotYet", message)
+    })
 }
 
 fn replicas(replicas: i32) -> Option<Denial> {
@@ -260,6 +309,7 @@ mod tests {
             default_data_store: Some("default"),
             node_port_range: DEFAULT_NODE_PORTS,
             node_ports: &[],
+            gateway_api: hostname::GatewayApi::Served,
             own: &own.0,
             trust: &own.1,
         }
@@ -318,13 +368,14 @@ mod tests {
     #[case::overlapping(json!({"networkProfile": {"podCidr": "10.96.0.0/16"}}), Some("spec.networkProfile.podCidr"))]
     #[case::node_port_out_of_range(json!({"controlPlane": {"service": {"serviceType": "NodePort"}}}), Some("spec.networkProfile.port"))]
     #[case::no_such_store(json!({"dataStore": "nowhere"}), Some("spec.dataStore"))]
-    #[case::store_that_does_nothing_yet(json!({"dataStore": "sql"}), Some("spec.dataStore"))]
+    #[case::store_behind_kine(json!({"dataStore": "sql"}), None)]
     #[case::roots_schema(json!({"dataStoreSchema": "root"}), Some("spec.dataStoreSchema"))]
     #[case::root(json!({"dataStoreUsername": "root"}), Some("spec.dataStoreUsername"))]
     #[case::flag_of_the_store(json!({"controlPlane": {"deployment": {"extraArgs": {"apiServer": ["--etcd-servers=x"]}}}}), Some("spec.controlPlane.deployment.extraArgs.apiServer[0]"))]
     #[case::plugin_long_gone(json!({"kubernetes": {"admissionControllers": ["PodSecurityPolicy"]}}), Some("spec.kubernetes.admissionControllers[0]"))]
     #[case::host_path(json!({"controlPlane": {"deployment": {"additionalVolumes": [{"name": "a", "hostPath": {"path": "/"}}]}}}), Some("spec.controlPlane.deployment.additionalVolumes[0]"))]
-    #[case::not_yet(json!({"addons": {"konnectivity": {}}}), Some("spec.addons.konnectivity"))]
+    #[case::tunnel(json!({"addons": {"konnectivity": {}}}), None)]
+    #[case::tunnel_on_the_port_of_the_api_server(json!({"addons": {"konnectivity": {"server": {"port": 6443}}}}), Some("spec.addons.konnectivity.server.port"))]
     #[case::patch_without_value(json!({"kubernetes": {"kubelet": {"configurationJSONPatches": [{"op": "add", "path": "/a"}]}}}), Some("spec.kubernetes.kubelet.configurationJSONPatches[0].value"))]
     #[case::patch_without_pointer(json!({"kubernetes": {"kubelet": {"configurationJSONPatches": [{"op": "remove", "path": "a"}]}}}), Some("spec.kubernetes.kubelet.configurationJSONPatches[0].path"))]
     #[case::patch_that_works(json!({"kubernetes": {"kubelet": {"configurationJSONPatches": [{"op": "replace", "path": "/featureGates", "value": {"A": false}}, {"op": "add", "path": "/a~1c", "value": 1}, {"op": "move", "path": "/b", "from": "/a~1c"}]}}}), None)]
@@ -458,10 +509,14 @@ mod tests {
 
     #[rstest]
     #[case::stays("default", None, "default", None)]
-    #[case::moves("default", None, "other", Some("NotYet"))]
-    #[case::moves_away_from_what_is_recorded("default", Some("default"), "other", Some("NotYet"))]
+    #[case::moves("default", None, "other", None)]
+    #[case::moves_away_from_what_is_recorded("default", Some("default"), "other", None)]
     #[case::is_put_right("other", Some("default"), "default", None)]
-    fn a_control_plane_stays_in_its_store(
+    #[case::goes_back("sql", Some("default"), "default", None)]
+    #[case::moves_to_another_driver("default", None, "sql", Some("DriverDiffers"))]
+    #[case::moves_from_another_driver("default", Some("sql"), "other", Some("DriverDiffers"))]
+    #[case::moves_nowhere("default", None, "nowhere", Some("DataStoreMissing"))]
+    fn a_control_plane_moves_between_stores_of_one_driver(
         #[case] from: &str,
         #[case] recorded: Option<&str>,
         #[case] to: &str,

@@ -162,7 +162,7 @@ fn refused(component: &str, flag: &str) -> Option<&'static Refused> {
 }
 
 /// The name of the flag, spelt as the table does. Kubernetes' parsers take `_` for `-`, and one dash before `v` only.
-fn flag(arg: &str) -> Option<String> {
+pub(super) fn flag(arg: &str) -> Option<String> {
     let name = arg.split_once('=').map_or(arg, |(name, _)| name);
     if name == "-v" {
         return Some("--v".into());

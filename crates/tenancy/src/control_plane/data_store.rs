@@ -3,9 +3,11 @@
 //! A DataStore is written by an administrator, so the rules here are about mistakes, not about trust. What its schema
 //! can say (drivers, which references are mandatory) the API server has checked already.
 
-use api::kamaji::v1alpha1::{ContentRef, DataStore, DataStoreSpec, Driver};
+use std::sync::Arc;
 
-use super::not_yet;
+use api::kamaji::v1alpha1::{ContentRef, DataStore, DataStoreSpec, Driver, TenantControlPlane};
+
+use super::effective;
 use crate::denial::Denial;
 
 /// A Secret's key that a DataStore refers to.
@@ -128,6 +130,25 @@ pub fn endpoint(endpoint: &str) -> Result<(String, u16), &'static str> {
         .ok_or("the host is neither a DNS name nor an address (IPv6 in brackets)")
 }
 
+/// Whether a store takes no further control plane, because it has another than `tcp`: in NATS all that log in can read
+/// everything.
+pub fn is_taken(
+    store: &DataStore,
+    tcp: &TenantControlPlane,
+    control_planes: &[Arc<TenantControlPlane>],
+    default: Option<&str>,
+) -> bool {
+    let name = store.metadata.name.as_deref().unwrap_or_default();
+    let place = |tcp: &TenantControlPlane| (tcp.metadata.namespace.clone(), tcp.metadata.name.clone());
+    let others = control_planes.iter().filter(|other| place(other) != place(tcp));
+    let is_in = effective::recorded_data_store(tcp) == Some(name);
+    store.spec.driver == Driver::Nats
+        && !is_in
+        && others
+            .into_iter()
+            .any(|other| effective::data_stores(other, default).contains(&name))
+}
+
 /// What is wrong with a DataStore, and what to say about one that is accepted.
 pub fn admit(store: &DataStore) -> (Vec<Denial>, Vec<String>) {
     let spec = &store.spec;
@@ -144,11 +165,17 @@ pub fn admit(store: &DataStore) -> (Vec<Denial>, Vec<String>) {
             .into_iter()
             .filter_map(|(_, field, reference)| place(field, reference).err()),
     );
-    if let Some(message) = not_yet::driver(spec.driver) {
-        warnings.push(format!("spec.driver: {message}"));
-    }
     if spec.driver == Driver::Etcd && spec.basic_auth.is_some() {
         warnings.push("spec.basicAuth has no effect with driver etcd, which is logged in to by certificate".into());
+    }
+    if spec.driver != Driver::Etcd && spec.basic_auth.is_none() {
+        let driver = spec.driver.as_str();
+        warnings.push(format!(
+            "spec.basicAuth: missing; driver {driver} logs in with user and password, so no control plane will start"
+        ));
+    }
+    if spec.driver != Driver::Etcd && spec.tls_config.is_none() {
+        warnings.push("spec.tlsConfig: missing; passwords and all data cross the network in the clear".into());
     }
     if spec.driver != Driver::Etcd && spec.endpoints.len() > 1 {
         warnings.push("spec.endpoints: only the first is used with this driver".into());
@@ -251,15 +278,52 @@ mod tests {
     }
 
     #[test]
-    fn drivers_that_do_nothing_yet_are_pointed_out() {
-        let sql = json!({
-            "driver": "PostgreSQL",
-            "endpoints": ["a:5432", "b:5432"],
-            "basicAuth": {"username": {"content": "YQ=="}, "password": {"content": "YQ=="}},
-        });
-        let (denials, warnings) = admit(&store(sql));
-        assert_eq!(denials, []);
-        assert_eq!(warnings.len(), 2);
-        assert!(warnings[0].contains("PostgreSQL is known, but not acted upon"));
+    fn what_a_driver_does_not_use_or_needs_is_pointed_out() {
+        let warned = |driver: &str, endpoints: Value, basic: bool, tls: bool| {
+            let mut sql = json!({"driver": driver, "endpoints": endpoints});
+            if basic {
+                sql["basicAuth"] = json!({"username": {"content": "YQ=="}, "password": {"content": "YQ=="}});
+            }
+            if tls {
+                sql["tlsConfig"] = json!({"certificateAuthority": {"certificate": {"content": "YQ=="}}});
+            }
+            let (denials, warnings) = admit(&store(sql));
+            assert_eq!(denials, []);
+            let fields = warnings
+                .iter()
+                .map(|warning| warning.split(':').next().unwrap().to_owned());
+            fields.collect::<Vec<_>>()
+        };
+        assert!(warned("PostgreSQL", json!(["a:5432"]), true, true).is_empty());
+        assert_eq!(warned("MySQL", json!(["a:1", "b:1"]), true, true), ["spec.endpoints"]);
+        assert_eq!(warned("MySQL", json!(["a:1"]), true, false), ["spec.tlsConfig"]);
+        assert_eq!(warned("PostgreSQL", json!(["a:1"]), false, true), ["spec.basicAuth"]);
+    }
+
+    #[test]
+    fn nats_takes_one_control_plane_and_others_take_many() {
+        let named = |name: &str, data_store: &str| {
+            let mut tcp = TenantControlPlane::default();
+            tcp.metadata.name = Some(name.into());
+            tcp.spec.data_store = Some(data_store.into());
+            tcp
+        };
+        let mut stores = Vec::new();
+        for driver in ["NATS", "PostgreSQL"] {
+            let mut store = store(json!({"driver": driver, "endpoints": ["a:1"]}));
+            store.metadata.name = Some("shared".into());
+            stores.push(store);
+        }
+        let there = [Arc::new(named("oil", "shared")), Arc::new(named("gas", "another"))];
+        let taken = |store: &DataStore, tcp: &TenantControlPlane| is_taken(store, tcp, &there, None);
+        assert!(taken(&stores[0], &named("new", "shared")));
+        assert!(!taken(&stores[0], &named("oil", "shared")), "it is its own");
+        assert!(!taken(&stores[1], &named("new", "shared")));
+        assert!(is_taken(
+            &stores[0],
+            &named("new", "shared"),
+            &[Arc::new(named("oil", ""))],
+            Some("shared")
+        ));
     }
 }

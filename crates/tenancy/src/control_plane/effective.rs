@@ -62,10 +62,7 @@ pub fn user(tcp: &TenantControlPlane) -> Option<&str> {
 
 /// Every DataStore that this control plane uses or asks for.
 pub fn data_stores<'a>(tcp: &'a TenantControlPlane, default: Option<&'a str>) -> Vec<&'a str> {
-    let recorded = tcp
-        .status
-        .as_ref()
-        .and_then(|status| status.storage.as_ref()?.data_store_name.as_deref());
+    let recorded = recorded_data_store(tcp);
     let asked = first_given([tcp.spec.data_store.as_deref(), default]);
     let overrides = tcp
         .spec
@@ -81,6 +78,12 @@ pub fn data_stores<'a>(tcp: &'a TenantControlPlane, default: Option<&'a str>) ->
     stores.sort_unstable();
     stores.dedup();
     stores
+}
+
+/// The DataStore that a control plane is in, by its status.
+pub fn recorded_data_store(tcp: &TenantControlPlane) -> Option<&str> {
+    let storage = tcp.status.as_ref()?.storage.as_ref()?;
+    storage.data_store_name.as_deref()
 }
 
 /// What the status says about the account in the store.

@@ -8,8 +8,9 @@
 //!
 //! - [`admission`] puts the rules together, in the order in which users know them;
 //! - [`effective`] says what the spec amounts to (ranges, DNS addresses, names in the store);
-//! - [`version`], [`network`], [`storage`], [`deputy`], [`arguments`], [`kubelet`] hold the rules, one subject each;
-//! - [`not_yet`] is the table of fields that are served but not acted upon;
+//! - [`version`], [`network`], [`hostname`], [`external_ip`], [`storage`], [`overrides`], [`deputy`], [`arguments`], [`kubelet`], [`konnectivity`] hold the rules, one subject each;
+//! - [`upgrade`] says which version runs on the way to one that is further ahead, [`placement`] which store of a pool
+//!   takes a control plane;
 //! - [`data_store`] is the same for DataStores.
 
 pub mod admission;
@@ -17,10 +18,16 @@ pub mod arguments;
 pub mod data_store;
 pub mod deputy;
 pub mod effective;
+pub mod external_ip;
+pub mod hostname;
+pub mod konnectivity;
 pub mod kubelet;
 pub mod network;
-pub mod not_yet;
+pub mod overrides;
+pub mod placement;
 pub mod storage;
+pub mod upgrade;
 pub mod version;
+pub mod write_permissions;
 
 pub use admission::{Surroundings, Verdict, admit_create, admit_update, complete};

@@ -13,7 +13,7 @@
 
 use std::sync::Arc;
 
-use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
+use api::kamaji::v1alpha1::{DataStore, Driver, TenantControlPlane};
 
 use super::effective;
 use crate::denial::Denial;
@@ -41,6 +41,15 @@ const RESERVED: &[&str] = &[
 
 /// PostgreSQL's limit, the smallest of those we serve (MySQL has 64 for databases).
 const LONGEST: usize = 63;
+
+/// The user of a control plane that asks for no name: its UID. MySQL takes 32 characters, so there the UID goes without its
+/// dashes.
+pub fn user_of(uid: &str, driver: Driver) -> String {
+    match driver {
+        Driver::MySQL => uid.replace('-', ""),
+        Driver::Etcd | Driver::PostgreSQL | Driver::Nats => uid.to_owned(),
+    }
+}
 
 /// Whether a store might take two schemas for one, or one for a part of the other. Symmetric.
 pub fn schemas_collide(one: &str, other: &str) -> bool {
@@ -82,14 +91,18 @@ pub fn name(field: &str, name: &str) -> Option<Denial> {
         );
         return Some(Denial::new(field, "NameInvalid", message));
     }
-    let lower = name.to_lowercase();
-    let reserved = RESERVED.contains(&lower.as_str()) || lower.starts_with("pg_");
-    reserved.then(|| {
+    is_reserved(name).then(|| {
         let message = format!(
             "{field}: {name:?} belongs to the store itself and is not given to control planes; leave the field out to get a name of your own"
         );
         Denial::new(field, "NameReserved", message)
     })
+}
+
+/// Whether a store has this name for itself, or we have.
+pub fn is_reserved(name: &str) -> bool {
+    let lower = name.to_lowercase();
+    RESERVED.contains(&lower.as_str()) || lower.starts_with("pg_")
 }
 
 /// What is wrong with names that are asked for after the account was made: the data stays under the recorded ones, so
@@ -188,7 +201,9 @@ fn collides(what: Asked, asked: &str, other: &TenantControlPlane) -> bool {
         Asked::Schema => (schema, other.spec.data_store_schema.as_deref()),
         Asked::User => (user, other.spec.data_store_username.as_deref()),
     };
-    let names = [recorded, wanted, other.metadata.uid.as_deref()];
+    let uid = other.metadata.uid.as_deref();
+    let in_mysql = uid.map(|uid| user_of(uid, Driver::MySQL));
+    let names = [recorded, wanted, uid, in_mysql.as_deref()];
     names
         .into_iter()
         .flatten()
@@ -294,6 +309,7 @@ mod tests {
     #[case::taken("olaf", Some("NameTaken"))]
     #[case::taken_but_for_case("Olaf", Some("NameTaken"))]
     #[case::anothers_uid("uid-of-oil", Some("NameTaken"))]
+    #[case::anothers_uid_as_mysql_has_it("uidofoil", Some("NameTaken"))]
     #[case::anothers_schema_is_no_user("oil", None)]
     fn a_user_is_nobody_elses(#[case] user: &str, #[case] reason: Option<&str>) {
         let found = verdict(

@@ -2,12 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use api::kamaji::v1alpha1::{ContentRef, DataStore};
+use api::kamaji::v1alpha1::{ContentRef, DataStore, Driver};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
-use tenancy::control_plane::data_store::{Part, Place, place, references};
+use pki::KeyPair;
+use tenancy::control_plane::data_store::{self, Part, Place, place, references};
 
 use super::etcd::StoreConfig;
+use super::nats::NatsLogin;
+use super::pod_access::{PodAccess, PodTls, SharedLogin};
+use super::sql::SqlLogin;
+use super::store::Login;
+use super::tls::ClientTls;
 
 /// The values, by the field that refers to them.
 pub(crate) type Values = BTreeMap<&'static str, Vec<u8>>;
@@ -73,24 +79,109 @@ pub(crate) async fn read(client: &Client, store: &DataStore) -> Result<Read, kub
     Ok(no_value.map_or(Read::Complete(values), Read::NoValue))
 }
 
-/// The login of an etcd, out of the values.
-pub(crate) fn etcd(store: &DataStore, values: &Values) -> Result<StoreConfig, String> {
+const AUTHORITY: &str = "spec.tlsConfig.certificateAuthority.certificate";
+const AUTHORITY_KEY: &str = "spec.tlsConfig.certificateAuthority.privateKey";
+const CLIENT: &str = "spec.tlsConfig.clientCertificate.certificate";
+const CLIENT_KEY: &str = "spec.tlsConfig.clientCertificate.privateKey";
+
+/// How the operator logs in, out of the values.
+pub(crate) fn login(store: &DataStore, values: &Values) -> Result<Login, String> {
+    match store.spec.driver {
+        Driver::Etcd => etcd(store, values).map(Login::Etcd),
+        Driver::PostgreSQL => sql(store, values).map(Login::Postgres),
+        Driver::MySQL => sql(store, values).map(Login::MySql),
+        Driver::Nats => nats(store, values).map(Login::Nats),
+    }
+}
+
+/// How pods log in, out of the values.
+pub(crate) fn pods(store: &DataStore, values: &Values) -> Result<PodAccess, String> {
+    let tls = match (store.spec.driver, client_tls(store, values)?) {
+        (Driver::Etcd, _) => PodTls::Signed {
+            authority: KeyPair {
+                cert_pem: text(values, AUTHORITY)?,
+                key_pem: text(values, AUTHORITY_KEY)?,
+            },
+        },
+        (_, Some(tls)) => PodTls::Shared {
+            authority_pem: tls.ca_pem,
+            client: tls.client,
+        },
+        (_, None) => PodTls::Plain,
+    };
+    let login = match store.spec.driver {
+        Driver::Nats => Some(nats(store, values)?.login),
+        _ => None,
+    };
+    Ok(PodAccess { tls, login })
+}
+
+fn etcd(store: &DataStore, values: &Values) -> Result<StoreConfig, String> {
     Ok(StoreConfig {
         endpoints: store.spec.endpoints.clone(),
-        ca_pem: text(values, "spec.tlsConfig.certificateAuthority.certificate")?,
-        client_cert_pem: text(values, "spec.tlsConfig.clientCertificate.certificate")?,
-        client_key_pem: text(values, "spec.tlsConfig.clientCertificate.privateKey")?,
+        ca_pem: text(values, AUTHORITY)?,
+        client_cert_pem: text(values, CLIENT)?,
+        client_key_pem: text(values, CLIENT_KEY)?,
     })
 }
 
-/// The key that signs control planes' certificates for the store, out of the values.
-pub(crate) fn authority_key(values: &Values) -> Result<String, String> {
-    text(values, "spec.tlsConfig.certificateAuthority.privateKey")
+fn sql(store: &DataStore, values: &Values) -> Result<SqlLogin, String> {
+    let first = store.spec.endpoints.first().map_or("", String::as_str);
+    let (host, port) = data_store::endpoint(first)
+        .map_err(|problem| format!("spec.endpoints[0]: {first:?} is not an endpoint, {problem}"))?;
+    if store.spec.basic_auth.is_none() {
+        let driver = store.spec.driver.as_str();
+        return Err(format!(
+            "spec.basicAuth: missing; driver {driver} logs in with user and password"
+        ));
+    }
+    Ok(SqlLogin {
+        host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
+        port,
+        user: text(values, "spec.basicAuth.username")?,
+        password: text(values, "spec.basicAuth.password")?,
+        tls: client_tls(store, values)?,
+    })
+}
+
+fn nats(store: &DataStore, values: &Values) -> Result<NatsLogin, String> {
+    if store.spec.basic_auth.is_none() {
+        return Err("spec.basicAuth: missing; driver NATS logs in with user and password".to_owned());
+    }
+    Ok(NatsLogin {
+        endpoint: store.spec.endpoints.first().cloned().unwrap_or_default(),
+        login: SharedLogin {
+            user: text(values, "spec.basicAuth.username")?,
+            password: text(values, "spec.basicAuth.password")?,
+        },
+        tls: client_tls(store, values)?,
+    })
+}
+
+fn client_tls(store: &DataStore, values: &Values) -> Result<Option<ClientTls>, String> {
+    let Some(tls) = &store.spec.tls_config else {
+        return Ok(None);
+    };
+    let client = match &tls.client_certificate {
+        None => None,
+        Some(_) => Some(KeyPair {
+            cert_pem: text(values, CLIENT)?,
+            key_pem: text(values, CLIENT_KEY)?,
+        }),
+    };
+    Ok(Some(ClientTls {
+        ca_pem: text(values, AUTHORITY)?,
+        client,
+    }))
 }
 
 fn text(values: &Values, field: &'static str) -> Result<String, String> {
     let value = values.get(field).ok_or_else(|| format!("{field}: not given"))?;
-    String::from_utf8(value.clone()).map_err(|_| format!("{field}: not text; give a certificate or key in PEM"))
+    let wanted = match field {
+        "spec.basicAuth.username" | "spec.basicAuth.password" => "a name or password in UTF-8",
+        _ => "a certificate or key in PEM",
+    };
+    String::from_utf8(value.clone()).map_err(|_| format!("{field}: not text; give {wanted}"))
 }
 
 /// The Secrets that a store refers to, as namespace and name.

@@ -17,10 +17,12 @@ use etcd_client::{
     Certificate, Client, Compare, CompareOp, ConnectOptions, DeleteOptions, Error as EtcdError, GetOptions, Identity,
     Permission, PutOptions, TlsOptions, Txn, TxnOp, UserAddOptions,
 };
-use tenancy::control_plane::storage::{self, OWN_PREFIX};
+use tenancy::control_plane::storage::OWN_PREFIX;
 
-/// How long one question may take. A store that needs longer does not keep up with control planes either.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+pub use super::claim::{Claim, Held, Unrecorded};
+use super::error::ANSWER_WITHIN;
+pub use super::error::StoreError;
+
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 
 /// etcd's administrator, both user and role.
@@ -41,90 +43,6 @@ impl std::fmt::Debug for StoreConfig {
         f.debug_struct("StoreConfig")
             .field("endpoints", &self.endpoints)
             .finish_non_exhaustive()
-    }
-}
-
-/// What one control plane has in a store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claim {
-    /// Name of the role and of the key prefix.
-    pub schema: String,
-    pub user: String,
-    /// UID of the TenantControlPlane.
-    pub owner: String,
-}
-
-/// Names that are on record as one owner's.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Held {
-    /// Schemas, in order.
-    pub schemas: Vec<String>,
-    /// Users, in order.
-    pub users: Vec<String>,
-}
-
-/// Whether names that exist without an owner on record are this control plane's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unrecorded {
-    /// Its status said so before this operator came.
-    Adopt,
-    /// It is new, so they are somebody else's.
-    Refuse,
-}
-
-/// Why a store did not do what was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    #[error("failed to connect")]
-    Connect(#[source] EtcdError),
-    #[error("failed to {step}")]
-    Step {
-        step: &'static str,
-        #[source]
-        source: EtcdError,
-    },
-    #[error("failed to {step}: no answer within {} s", ANSWER_WITHIN.as_secs())]
-    Silent { step: &'static str },
-    #[error("failed to use the store: authentication is disabled, so every control plane could read every other")]
-    AuthenticationDisabled,
-    #[error("failed to use the store: the client certificate is that of {user:?}, who has not the role root")]
-    NotRoot { user: String },
-    #[error("failed to read the client certificate")]
-    ClientCertificate(#[source] pki::Error),
-    /// The text names no other control plane: it is shown to the author.
-    #[error("failed to set up the account: the {what} {name:?} is in use already")]
-    Taken { what: &'static str, name: String },
-    #[error("failed to set up the account: {0}")]
-    Refused(String),
-}
-
-impl StoreError {
-    /// A word for conditions and metrics.
-    pub fn category(&self) -> &'static str {
-        match self {
-            Self::Connect(_) | Self::Silent { .. } => "Unreachable",
-            Self::Step { source, .. } if is_unreachable(source) => "Unreachable",
-            Self::Step { .. } => "StepFailed",
-            Self::AuthenticationDisabled => "AuthenticationDisabled",
-            Self::NotRoot { .. } => "NotAdministrator",
-            Self::ClientCertificate(_) => "CredentialsInvalid",
-            Self::Taken { .. } => "NameTaken",
-            Self::Refused(_) => "NameRefused",
-        }
-    }
-
-    /// Whether the same may work a little later.
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Connect(_) | Self::Silent { .. } | Self::Step { .. })
-    }
-}
-
-fn is_unreachable(error: &EtcdError) -> bool {
-    match error {
-        // 4: deadline exceeded, 14: unavailable.
-        EtcdError::GRpcStatus(status) => matches!(status.code() as i32, 4 | 14),
-        EtcdError::TransportError(_) | EtcdError::IoError(_) => true,
-        _ => false,
     }
 }
 
@@ -173,6 +91,11 @@ impl EtcdStore {
         Ok(store)
     }
 
+    /// The connection itself, for what is more than accounts.
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
     /// See [`Self::connect`].
     pub async fn check(&mut self) -> Result<(), StoreError> {
         // There is no question that says whether authentication is on, but the refusal of a wrong login does.
@@ -202,7 +125,8 @@ impl EtcdStore {
 
     /// Makes user, role and key range, as far as they are not there. Can be repeated.
     pub async fn ensure(&mut self, claim: &Claim, unrecorded: Unrecorded) -> Result<(), StoreError> {
-        self.refuse_reserved(claim, unrecorded)?;
+        claim.check(unrecorded)?;
+        self.refuse_administrators(claim)?;
         self.record(claim, unrecorded).await?;
         unless(
             "already exists",
@@ -224,6 +148,10 @@ impl EtcdStore {
             let read_write = Permission::read_write(key.clone()).with_range_end(end.clone());
             if permission == read_write {
                 granted = true;
+                continue;
+            }
+            // Another right to the same range is replaced below in one step: nobody's reads fail in between.
+            if permission.key() == key && permission.range_end() == end {
                 continue;
             }
             let options =
@@ -289,26 +217,10 @@ impl EtcdStore {
                 answer("remove a record", self.client.txn(transaction)).await?;
             }
         }
+        let moves = DeleteOptions::new().with_prefix();
+        let record = format!("/{OWN_PREFIX}/migrations/{}/", claim.owner);
+        answer("remove a record", self.client.delete(record, Some(moves))).await?;
         Ok(())
-    }
-
-    /// Admission has asked the same; it is asked again where it matters.
-    fn refuse_reserved(&self, claim: &Claim, unrecorded: Unrecorded) -> Result<(), StoreError> {
-        if claim.schema.is_empty() || claim.user.is_empty() || claim.owner.is_empty() {
-            return Err(StoreError::Refused("a name is empty".into()));
-        }
-        self.refuse_administrators(claim)?;
-        if unrecorded == Unrecorded::Adopt {
-            return Ok(());
-        }
-        let names = [
-            ("spec.dataStoreSchema", &claim.schema),
-            ("spec.dataStoreUsername", &claim.user),
-        ];
-        match names.into_iter().find_map(|(field, name)| storage::name(field, name)) {
-            Some(denial) => Err(StoreError::Refused(denial.message)),
-            None => Ok(()),
-        }
     }
 
     fn refuse_administrators(&self, claim: &Claim) -> Result<(), StoreError> {

@@ -3,7 +3,7 @@
 //! Watches: DataStores, TenantControlPlanes (who uses what), and each Secret that a DataStore refers to, one watch per
 //! Secret: there are few, and a watch of all Secrets of a cluster would be the operator's largest.
 //!
-//! Writes: `status` and the finalizer of DataStores, nothing else. A store is never set up or emptied from here; that
+//! Writes: `status` and the finalizer of DataStores, and on those of a pool how much they hold ([`size`]), nothing else. A store is never set up or emptied from here; that
 //! happens per control plane, with [`etcd`].
 //!
 //! `status.ready` means what users know it to mean: everything that the DataStore refers to exists. Whether the store
@@ -11,16 +11,28 @@
 //! and because nothing tells us when it is back: it is asked again, every few seconds while it does not answer and now
 //! and then while it does.
 
+pub mod claim;
 pub(crate) mod credentials;
+pub mod error;
 pub mod etcd;
+pub mod mysql;
+pub mod nats;
+pub mod pod_access;
+pub mod postgres;
+mod postgres_tls;
+mod quoting;
+pub(crate) mod size;
+pub mod sql;
 mod status;
+pub mod store;
+pub mod tls;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use api::kamaji::names::{DATASTORE_IN_USE_FINALIZER, PAUSED_ANNOTATION};
-use api::kamaji::v1alpha1::{DataStore, DataStoreStatus, Driver, TenantControlPlane};
+use api::kamaji::v1alpha1::{DataStore, DataStoreStatus, TenantControlPlane};
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
@@ -30,13 +42,13 @@ use kube::{Api, Client, ResourceExt as _};
 use runtime::report::{chain, is_not_found, is_transient_kube};
 use runtime::{Action, Controller, Queue, Report, Shared, Shutdown};
 use serde_json::json;
-use tenancy::control_plane::{effective, not_yet};
+use tenancy::control_plane::effective;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use self::credentials::Read;
-use self::etcd::EtcdStore;
 use self::status::{Findings, Reach};
+use self::store::{Login, Store};
 use crate::Key;
 
 const FIELD_MANAGER: &str = "cotenant-datastore";
@@ -376,25 +388,13 @@ async fn find_out(client: &Client, store: &DataStore) -> Result<Findings, Error>
             });
         }
     };
-    if store.spec.driver != Driver::Etcd {
-        let message = not_yet::driver(store.spec.driver).unwrap_or_default();
-        return Ok(Findings {
-            reference: None,
-            reach: unknown("DriverNotServed", message),
-        });
-    }
-    let reach = match credentials::etcd(store, &values) {
+    let reach = match credentials::login(store, &values) {
         Err(message) => Reach::Fails {
             category: "CredentialsInvalid",
             message,
         },
-        Ok(config) => match EtcdStore::connect(&config).await {
-            Ok(_) => {
-                let fingerprint = pki::inspect(&config.client_cert_pem).map(|info| info.fingerprint);
-                Reach::Answers {
-                    fingerprint: fingerprint.unwrap_or_default(),
-                }
-            }
+        Ok(login) => match Store::connect(&login).await {
+            Ok(_) => Reach::Answers { to: shown(&login) },
             Err(error) => Reach::Fails {
                 category: error.category(),
                 message: chain(&error),
@@ -402,6 +402,19 @@ async fn find_out(client: &Client, store: &DataStore) -> Result<Findings, Error>
         },
     };
     Ok(Findings { reference: None, reach })
+}
+
+/// As whom we are known there, for people.
+fn shown(login: &Login) -> String {
+    match login {
+        Login::Etcd(config) => {
+            let fingerprint = pki::inspect(&config.client_cert_pem).map(|info| info.fingerprint);
+            let fingerprint = fingerprint.unwrap_or_default();
+            format!("client certificate {}", fingerprint.get(..12).unwrap_or(&fingerprint))
+        }
+        Login::Postgres(login) | Login::MySql(login) => format!("user {}", login.user),
+        Login::Nats(login) => format!("user {}", login.login.user),
+    }
 }
 
 fn parameters() -> PatchParams {

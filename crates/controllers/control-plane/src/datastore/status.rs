@@ -20,8 +20,8 @@ pub(super) struct Findings {
 /// Whether the store itself answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reach {
-    /// It does, to the certificate with this fingerprint.
-    Answers { fingerprint: String },
+    /// It does, to this user or certificate.
+    Answers { to: String },
     /// It does not, or not as it should.
     Fails { category: &'static str, message: String },
     /// Nobody asked.
@@ -76,14 +76,7 @@ pub(super) fn of(store: &DataStore, findings: &Findings, used_by: Vec<String>, n
         )
     };
     let reach = match &findings.reach {
-        Reach::Answers { fingerprint } => {
-            let short = fingerprint.get(..12).unwrap_or(fingerprint);
-            (
-                "True",
-                "StoreAnswers",
-                format!("the store answers to the client certificate {short}"),
-            )
-        }
+        Reach::Answers { to } => ("True", "StoreAnswers", format!("the store answers to the {to}")),
         Reach::Fails { category, message } => ("False", *category, message.clone()),
         Reach::Unknown { reason, message } => ("Unknown", *reason, message.clone()),
     };
@@ -141,7 +134,7 @@ mod tests {
         Findings {
             reference: None,
             reach: Reach::Answers {
-                fingerprint: "0123456789abcdef".into(),
+                to: "client certificate 0123456789ab".into(),
             },
         }
     }

@@ -3,6 +3,7 @@
 use api::kamaji::names::LIFECYCLE_X509;
 use pki::San;
 
+use super::kine::Tls;
 use super::secrets::{Recipe, SecretRecipe, Signer};
 
 /// Authorities, service account keys and leaves, in the order in which they are made.
@@ -78,6 +79,15 @@ pub fn recipes(tcp_name: &str, server_names: Vec<San>) -> Vec<SecretRecipe> {
             ),
         ),
     ]
+}
+
+/// The certificates that kine reaches its store with, the same for all of the store's control planes.
+pub fn shared_datastore_recipe(tcp_name: &str, tls: Tls) -> SecretRecipe {
+    SecretRecipe {
+        lifecycle: (tls != Tls::Off).then_some(LIFECYCLE_X509),
+        recipe: Recipe::SharedCertificates,
+        ..datastore_recipe(tcp_name, "")
+    }
 }
 
 /// The client certificate of the control plane in an etcd datastore. The store knows the user by the common name;

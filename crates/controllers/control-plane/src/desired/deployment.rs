@@ -7,15 +7,14 @@ use api::kamaji::v1alpha1::{ControlPlaneProbes, DeploymentSpec as Wanted, ProbeS
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy};
 use k8s_openapi::api::core::v1::{
     Container, EnvVar, HTTPGetAction, KeyToPath, PodSpec, PodTemplateSpec, Probe, ProjectedVolumeSource,
-    ResourceRequirements, SecretProjection, SecretVolumeSource, SecurityContext, TopologySpreadConstraint, Volume,
-    VolumeMount, VolumeProjection,
+    ResourceRequirements, SecretProjection, SecretVolumeSource, SecurityContext, Volume, VolumeMount, VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use md5::{Digest, Md5};
 
 use super::flags::{Flags, Winner, layered, merged, name_of};
-use super::{Hosted, identity};
+use super::{Hosted, disruption, identity, kine, konnectivity, overrides};
 
 /// Value of the component label.
 pub const COMPONENT: &str = "deployment";
@@ -117,6 +116,12 @@ fn template_metadata(hosted: &Hosted<'_>, wanted: &Wanted, checksums: &BTreeMap<
         format!("{}datastore", names::TEMPLATE_LABEL_PREFIX),
         label_value(&hosted.datastore.name),
     );
+    labels.extend(konnectivity::rolling(hosted.tcp).map(|component| {
+        (
+            format!("{}{component}", names::TEMPLATE_LABEL_PREFIX),
+            checksum(component),
+        )
+    }));
     labels.insert(names::COMPONENT_LABEL.to_owned(), COMPONENT.to_owned());
     labels.extend(wanted.pod_additional_metadata.labels.clone());
     // Last, because the Deployment's selector and the egress policy hang on it.
@@ -159,8 +164,8 @@ fn pod(hosted: &Hosted<'_>, wanted: &Wanted) -> PodSpec {
         ..container
     }));
     let mut volumes = wanted.additional_volumes.clone();
-    volumes.extend(own_volumes(&hosted.name));
-    PodSpec {
+    volumes.extend(own_volumes(hosted));
+    let mut pod = PodSpec {
         containers,
         init_containers: Some(wanted.additional_init_containers.clone()).filter(|all| !all.is_empty()),
         volumes: Some(volumes),
@@ -172,30 +177,20 @@ fn pod(hosted: &Hosted<'_>, wanted: &Wanted) -> PodSpec {
         runtime_class_name: wanted.runtime_class_name.clone().filter(|name| !name.is_empty()),
         tolerations: Some(wanted.tolerations.clone()).filter(|all| !all.is_empty()),
         affinity: wanted.affinity.clone(),
-        topology_spread_constraints: Some(
-            wanted
-                .topology_spread_constraints
-                .iter()
-                .map(|spread| own_pods(spread, &hosted.name))
-                .collect::<Vec<_>>(),
-        )
-        .filter(|all| !all.is_empty()),
+        topology_spread_constraints: disruption::spread(wanted, &selector(&hosted.name)),
         ..PodSpec::default()
-    }
+    };
+    kine::add(hosted, wanted, &mut pod);
+    konnectivity::add(hosted, &mut pod);
+    pod
 }
 
-fn variable(name: &str, value: String) -> EnvVar {
+pub(super) fn variable(name: &str, value: String) -> EnvVar {
     EnvVar {
         name: name.to_owned(),
         value: Some(value),
         value_from: None,
     }
-}
-
-fn own_pods(spread: &TopologySpreadConstraint, name: &str) -> TopologySpreadConstraint {
-    let mut spread = spread.clone();
-    spread.label_selector.get_or_insert_with(|| selector(name));
-    spread
 }
 
 fn image(hosted: &Hosted<'_>, wanted: &Wanted, name: &str) -> String {
@@ -311,13 +306,7 @@ fn api_server(hosted: &Hosted<'_>, wanted: &Wanted) -> Container {
         .iter()
         .map(|kind| kind.as_str())
         .collect();
-    let servers: Vec<String> = hosted
-        .datastore
-        .endpoints
-        .iter()
-        .map(|endpoint| format!("https://{endpoint}"))
-        .collect();
-    let managed: Flags = [
+    let mut managed: Flags = [
         ("advertise-address", hosted.exposure.advertise_address.clone()),
         ("client-ca-file", pki("ca.crt")),
         (
@@ -326,12 +315,6 @@ fn api_server(hosted: &Hosted<'_>, wanted: &Wanted) -> Container {
         ),
         // Replicas that share one address would take the endpoint away from each other; the operator keeps it.
         ("endpoint-reconciler-type", "none".to_owned()),
-        ("etcd-cafile", pki("etcd/ca.crt")),
-        ("etcd-certfile", pki("etcd/server.crt")),
-        ("etcd-compaction-interval", "0".to_owned()),
-        ("etcd-keyfile", pki("etcd/server.key")),
-        ("etcd-prefix", format!("/{}", hosted.account.schema)),
-        ("etcd-servers", servers.join(",")),
         ("kubelet-client-certificate", pki("apiserver-kubelet-client.crt")),
         ("kubelet-client-key", pki("apiserver-kubelet-client.key")),
         ("kubelet-preferred-address-types", addresses.join(",")),
@@ -347,6 +330,8 @@ fn api_server(hosted: &Hosted<'_>, wanted: &Wanted) -> Container {
         ("tls-private-key-file", pki("apiserver.key")),
     ]
     .into();
+    managed.append(&mut store_flags(hosted));
+    managed.extend(konnectivity::api_server_flag(hosted.tcp));
     let mut defaults: Flags = [
         ("allow-privileged", "true".to_owned()),
         ("enable-bootstrap-token-auth", "true".to_owned()),
@@ -388,6 +373,31 @@ fn api_server(hosted: &Hosted<'_>, wanted: &Wanted) -> Container {
         },
         wanted.probes.as_ref(),
     )
+}
+
+/// Which store holds the objects, and as whom it is asked.
+fn store_flags(hosted: &Hosted<'_>) -> Flags {
+    if hosted.datastore.kine.is_some() {
+        return [("etcd-servers", kine::SOCKET.to_owned())].into();
+    }
+    let pki = |file: &str| format!("{PKI}/etcd/{file}");
+    let servers: Vec<String> = hosted
+        .datastore
+        .endpoints
+        .iter()
+        .map(|endpoint| format!("https://{endpoint}"))
+        .collect();
+    let mut flags: Flags = [
+        ("etcd-cafile", pki("ca.crt")),
+        ("etcd-certfile", pki("server.crt")),
+        ("etcd-compaction-interval", "0".to_owned()),
+        ("etcd-keyfile", pki("server.key")),
+        ("etcd-prefix", format!("/{}", hosted.account.schema)),
+        ("etcd-servers", servers.join(",")),
+    ]
+    .into();
+    flags.extend(overrides::servers(&hosted.overrides).map(|servers| ("etcd-servers-overrides", servers)));
+    flags
 }
 
 fn controller_manager(hosted: &Hosted<'_>, wanted: &Wanted) -> Container {
@@ -508,7 +518,8 @@ fn mount(name: &str, path: &str) -> VolumeMount {
 
 const MODE: i32 = 0o644;
 
-fn own_volumes(name: &str) -> Vec<Volume> {
+fn own_volumes(hosted: &Hosted<'_>) -> Vec<Volume> {
+    let name = hosted.name.as_str();
     let projected = |component: &str, items: &[(&str, &str)]| VolumeProjection {
         secret: Some(SecretProjection {
             name: format!("{name}-{component}"),
@@ -536,35 +547,39 @@ fn own_volumes(name: &str) -> Vec<Volume> {
         }),
         ..Volume::default()
     };
+    let mut sources = vec![
+        same("api-server-certificate", ["apiserver.crt", "apiserver.key"]),
+        same("ca", ["ca.crt", "ca.key"]),
+        same(
+            "api-server-kubelet-client-certificate",
+            ["apiserver-kubelet-client.crt", "apiserver-kubelet-client.key"],
+        ),
+        same(
+            "front-proxy-ca-certificate",
+            ["front-proxy-ca.crt", "front-proxy-ca.key"],
+        ),
+        same(
+            "front-proxy-client-certificate",
+            ["front-proxy-client.crt", "front-proxy-client.key"],
+        ),
+        same("sa-certificate", ["sa.pub", "sa.key"]),
+    ];
+    // What kine logs in with is kine's alone.
+    if hosted.datastore.kine.is_none() {
+        sources.push(projected(
+            "datastore-certificate",
+            &[
+                ("ca.crt", "etcd/ca.crt"),
+                ("server.crt", "etcd/server.crt"),
+                ("server.key", "etcd/server.key"),
+            ],
+        ));
+    }
     let pki = Volume {
         name: "etc-kubernetes-pki".to_owned(),
         projected: Some(ProjectedVolumeSource {
             default_mode: Some(MODE),
-            sources: Some(vec![
-                same("api-server-certificate", ["apiserver.crt", "apiserver.key"]),
-                same("ca", ["ca.crt", "ca.key"]),
-                same(
-                    "api-server-kubelet-client-certificate",
-                    ["apiserver-kubelet-client.crt", "apiserver-kubelet-client.key"],
-                ),
-                same(
-                    "front-proxy-ca-certificate",
-                    ["front-proxy-ca.crt", "front-proxy-ca.key"],
-                ),
-                same(
-                    "front-proxy-client-certificate",
-                    ["front-proxy-client.crt", "front-proxy-client.key"],
-                ),
-                same("sa-certificate", ["sa.pub", "sa.key"]),
-                projected(
-                    "datastore-certificate",
-                    &[
-                        ("ca.crt", "etcd/ca.crt"),
-                        ("server.crt", "etcd/server.crt"),
-                        ("server.key", "etcd/server.key"),
-                    ],
-                ),
-            ]),
+            sources: Some(sources),
         }),
         ..Volume::default()
     };

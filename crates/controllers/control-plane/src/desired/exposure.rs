@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{Node, Service};
 use kube::ResourceExt;
 use pki::San;
 use serde::Serialize;
+use tenancy::control_plane::hostname::{self, PublicName};
 
 use super::Waiting;
 use crate::admin_network::node_addresses;
@@ -15,7 +16,9 @@ use crate::admin_network::node_addresses;
 /// Where a control plane is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Exposure {
-    /// Address that clients use.
+    /// Name that clients use instead of the address, with the port that goes with it.
+    pub public_name: Option<PublicName>,
+    /// Address of the Service, or of what stands in front of it.
     pub address: String,
     /// Address that the API server tells others.
     pub advertise_address: String,
@@ -28,13 +31,32 @@ pub struct Exposure {
 impl Exposure {
     /// `host:port` of `status.controlPlaneEndpoint`.
     pub fn endpoint(&self) -> String {
-        host_port(&self.address, self.port)
+        self.named().unwrap_or_else(|| host_port(&self.address, self.port))
+    }
+
+    /// `host:port` that nodes and people are told.
+    pub fn public(&self) -> String {
+        self.named()
+            .unwrap_or_else(|| host_port(&self.advertise_address, self.port))
     }
 
     /// URL of the API server in kubeconfigs for people and nodes.
     pub fn server(&self) -> String {
-        format!("https://{}", host_port(&self.advertise_address, self.port))
+        format!("https://{}", self.public())
     }
+
+    fn named(&self) -> Option<String> {
+        let name = self.public_name.as_ref()?;
+        Some(host_port(&name.host, name.port))
+    }
+}
+
+/// The name that the spec asks for, if it asks for one.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn public_name(tcp: &TenantControlPlane) -> Result<Option<PublicName>, Waiting> {
+    hostname::public(tcp).map_err(|denial| Waiting::exposed(denial.reason, denial.message))
 }
 
 /// Finds the address: the one that the spec gives, else the Service's own.
@@ -96,6 +118,8 @@ pub fn exposure<'a>(
         .as_deref()
         .filter(|address| !address.is_empty());
     Exposure {
+        // What is wrong with it is said before anything depends on it.
+        public_name: hostname::public(tcp).unwrap_or_default(),
         advertise_address: advertise.unwrap_or(&address).to_owned(),
         port: profile.port,
         further_names: further_names(tcp, services, nodes),
@@ -159,6 +183,7 @@ pub fn server_names(tcp: &TenantControlPlane, exposure: &Exposure, service_cidrs
         exposure.address.clone(),
         exposure.advertise_address.clone(),
     ];
+    names.extend(exposure.public_name.iter().map(|name| name.host.clone()));
     names.extend(first_address(service_cidrs).map(|address| address.to_string()));
     names.extend(profile.cert_sans.iter().cloned());
     names.extend(exposure.further_names.iter().cloned());
@@ -233,6 +258,7 @@ mod tests {
     #[test]
     fn ipv6_endpoints_are_bracketed() {
         let exposure = Exposure {
+            public_name: None,
             address: "2001:db8::1".to_owned(),
             advertise_address: "2001:db8::2".to_owned(),
             port: 6443,
@@ -240,6 +266,32 @@ mod tests {
         };
         assert_eq!(exposure.endpoint(), "[2001:db8::1]:6443");
         assert_eq!(exposure.server(), "https://[2001:db8::2]:6443");
+    }
+
+    #[test]
+    fn a_name_takes_the_place_of_the_address_and_is_in_the_certificate() {
+        let mut tcp = tcp();
+        tcp.spec.network_profile.advertise_address = Some("192.0.2.9".to_owned());
+        let seen = |tcp: &TenantControlPlane| {
+            let exposure = exposure(tcp, "10.99.0.1".to_owned(), [], &[]);
+            let names = server_names(tcp, &exposure, &[]);
+            let holds = names.contains(&San::parse("oil.example").unwrap());
+            (exposure.endpoint(), exposure.server(), holds)
+        };
+        let port = tcp.spec.network_profile.port;
+        let own = (format!("10.99.0.1:{port}"), format!("https://192.0.2.9:{port}"), false);
+        assert_eq!(seen(&tcp), own);
+        tcp.spec.control_plane.ingress = serde_json::from_value(json!({"hostname": "oil.example:443"})).unwrap();
+        let named = ("oil.example:443".to_owned(), "https://oil.example:443".to_owned(), true);
+        assert_eq!(seen(&tcp), named);
+        tcp.spec.control_plane.ingress = None;
+        tcp.spec.control_plane.gateway = serde_json::from_value(json!({"hostname": "oil.example"})).unwrap();
+        let named = (
+            format!("oil.example:{port}"),
+            format!("https://oil.example:{port}"),
+            true,
+        );
+        assert_eq!(seen(&tcp), named);
     }
 
     #[test]

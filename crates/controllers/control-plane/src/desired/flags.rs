@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 /// Flags by name without the leading dashes. An empty value prints the bare flag.
-pub(super) type Flags = BTreeMap<&'static str, String>;
+pub(crate) type Flags = BTreeMap<&'static str, String>;
 
 /// The name of a flag as the components see it: no dashes in front, no value, `_` as `-`.
 pub(super) fn name_of(argument: &str) -> String {
@@ -50,7 +50,7 @@ pub(super) fn layered(managed: &Flags, defaults: &Flags, author: &[String]) -> V
 
 /// Which side of [`merged`] replaces the other.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Winner {
+pub(crate) enum Winner {
     /// The control plane's author.
     Author,
     /// We.
@@ -58,7 +58,7 @@ pub(super) enum Winner {
 }
 
 /// kube-controller-manager (the author wins) and kube-scheduler (we win): one flag per name, sorted.
-pub(super) fn merged(own: &Flags, author: &[String], winner: Winner) -> Vec<String> {
+pub(crate) fn merged(own: &Flags, author: &[String], winner: Winner) -> Vec<String> {
     let mut merged: BTreeMap<String, String> = own
         .iter()
         .map(|(name, value)| ((*name).to_owned(), print(name, value)))

@@ -6,19 +6,27 @@
 
 pub mod certificates;
 pub mod deployment;
+pub mod disruption;
 pub mod exposure;
-mod flags;
+pub(crate) mod flags;
+pub mod gateway;
 pub mod identity;
+pub mod ingress;
+pub mod kine;
+pub mod konnectivity;
 pub mod kubeadm_config;
 pub mod kubeconfigs;
 pub mod network_policy;
+pub mod overrides;
+pub mod rotation;
 pub mod secrets;
 pub mod service;
+mod upgrade;
 
 use std::collections::BTreeMap;
 
 use api::kamaji::names::DATASTORE_SECRET_FINALIZER;
-use api::kamaji::v1alpha1::{TenantControlPlane, TenantControlPlaneStatus};
+use api::kamaji::v1alpha1::{Driver, TenantControlPlane};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -26,13 +34,17 @@ use kube::ResourceExt;
 use pki::San;
 use serde::Serialize;
 use tenancy::control_plane::deputy::{self, Own, Trust};
-use tenancy::control_plane::{arguments, effective, not_yet};
+use tenancy::control_plane::{arguments, effective, overrides as kinds_elsewhere, storage, write_permissions};
 use tenancy::denial::Denial;
 
 use self::exposure::Exposure;
 use self::network_policy::Destination;
+use self::overrides::Override;
 use self::secrets::{Recipe, SecretPlan, SecretRecipe};
+pub(crate) use self::upgrade::deployed;
+pub use self::upgrade::{VersionPlan, version_of};
 use crate::admin_network::AdminNetwork;
+use crate::datastore::pod_access::PodAccess;
 
 /// Every Secret of a control plane, by component and in the order in which they are made. Its name is
 /// `<control plane>-<component>`.
@@ -49,6 +61,12 @@ pub const SECRET_COMPONENTS: [&str; 11] = [
     "datastore-config",
     "datastore-certificate",
 ];
+
+/// The same with those of what the control plane asks for.
+pub fn secret_components(tcp: &TenantControlPlane) -> impl Iterator<Item = &'static str> {
+    let tunnel = konnectivity::secret_components(tcp);
+    SECRET_COMPONENTS.into_iter().chain(tunnel.iter().copied())
+}
 
 /// Why a control plane cannot go on for now. Not an error: a change elsewhere will wake it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -75,9 +93,13 @@ impl Waiting {
     }
 
     pub(crate) fn address(message: String) -> Self {
+        Self::exposed("AddressMissing", message)
+    }
+
+    pub(crate) fn exposed(reason: &'static str, message: String) -> Self {
         Self {
             condition: crate::status::EXPOSED,
-            reason: "AddressMissing",
+            reason,
             message,
         }
     }
@@ -99,7 +121,9 @@ impl Waiting {
 pub fn refusal(tcp: &TenantControlPlane, own: &Own, trust: &Trust) -> Option<Waiting> {
     let mut denials = deputy::denials(tcp, own, trust);
     denials.extend(arguments::flags(arguments::extra_args(tcp)).0);
-    denials.extend(not_yet::denials(&tcp.spec));
+    denials.extend(tenancy::control_plane::konnectivity::denials(tcp));
+    denials.extend(write_permissions::denials(&tcp.spec));
+    denials.extend(kinds_elsewhere::entries(&tcp.spec));
     let (first, more) = denials.split_first()?;
     Some(Waiting::accepted(first, more.len()))
 }
@@ -115,15 +139,12 @@ pub struct Account {
 
 impl Account {
     /// What the spec asks for, else the UID, which nobody else can have.
-    pub fn asked(tcp: &TenantControlPlane) -> Self {
-        let [schema, user] = [&tcp.spec.data_store_schema, &tcp.spec.data_store_username];
-        let or_uid = |asked: &Option<String>| {
-            let asked = asked.clone().filter(|asked| !asked.is_empty());
-            asked.or_else(|| tcp.metadata.uid.clone()).unwrap_or_default()
-        };
+    pub fn asked(tcp: &TenantControlPlane, driver: Driver) -> Self {
+        let uid = tcp.metadata.uid.as_deref().unwrap_or_default();
+        let or = |asked: &Option<String>, own: String| asked.clone().filter(|asked| !asked.is_empty()).unwrap_or(own);
         Self {
-            schema: or_uid(schema),
-            user: or_uid(user),
+            schema: or(&tcp.spec.data_store_schema, uid.to_owned()),
+            user: or(&tcp.spec.data_store_username, storage::user_of(uid, driver)),
         }
     }
 
@@ -158,6 +179,17 @@ pub struct DatastoreFacts {
     pub endpoints: Vec<String>,
     /// The same, as the pods reach them in the admin cluster's network.
     pub destinations: Vec<Destination>,
+    /// How kine reaches it; `None` for an etcd.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kine: Option<kine::Access>,
+}
+
+impl DatastoreFacts {
+    /// What kine takes as the address of the store, of which it knows one. Empty for an etcd.
+    fn connection_string(&self) -> String {
+        let first = self.kine.and_then(|_| self.endpoints.first());
+        first.cloned().unwrap_or_default()
+    }
 }
 
 /// A control plane with every default and discovery resolved.
@@ -183,8 +215,12 @@ pub struct Hosted<'a> {
     pub account: Account,
     /// The datastore.
     pub datastore: DatastoreFacts,
+    /// Kinds that are held in others.
+    pub overrides: Vec<Override>,
     /// How much garbage the components let grow, in percent of what they use; `None` leaves it to Go, which takes 100.
     pub gogc: Option<u32>,
+    /// Image of kine, unless the author chooses another.
+    pub kine_image: String,
 }
 
 impl<'a> Hosted<'a> {
@@ -209,14 +245,29 @@ impl<'a> Hosted<'a> {
             exposure,
             account: Account::of(tcp),
             datastore,
+            overrides: Vec::new(),
             gogc,
+            kine_image: kine::IMAGE.to_owned(),
             tcp,
         }
     }
 
+    /// Where its stores are.
+    fn destinations(&self) -> Vec<Destination> {
+        let elsewhere = self.overrides.iter().map(|one| &one.datastore);
+        let stores = std::iter::once(&self.datastore).chain(elsewhere);
+        let mut destinations = Vec::new();
+        for destination in stores.flat_map(|store| &store.destinations) {
+            if !destinations.contains(destination) {
+                destinations.push(destination.clone());
+            }
+        }
+        destinations
+    }
+
     /// `host:port` that nodes and people use.
     pub fn endpoint(&self) -> String {
-        exposure::host_port(&self.exposure.advertise_address, self.exposure.port)
+        self.exposure.public()
     }
 
     /// Every Secret, in the order in which they are made.
@@ -229,57 +280,24 @@ impl<'a> Hosted<'a> {
             lifecycle: None,
             finalizer: Some(DATASTORE_SECRET_FINALIZER),
             recipe: Recipe::DatastoreAccount {
-                connection_string: String::new(),
+                connection_string: self.datastore.connection_string(),
                 schema: self.account.schema.clone(),
                 user: self.account.user.clone(),
             },
         });
-        recipes.push(certificates::datastore_recipe(&self.name, &self.account.user));
-        debug_assert!(recipes.iter().map(|recipe| recipe.component).eq(SECRET_COMPONENTS));
+        recipes.push(match self.datastore.kine {
+            None => certificates::datastore_recipe(&self.name, &self.account.user),
+            Some(access) => certificates::shared_datastore_recipe(&self.name, access.tls),
+        });
+        recipes.extend(konnectivity::recipes(self.tcp));
+        debug_assert!(
+            recipes
+                .iter()
+                .map(|recipe| recipe.component)
+                .eq(secret_components(self.tcp))
+        );
         recipes
     }
-}
-
-/// Which version runs after this pass.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct VersionPlan {
-    /// What is rendered.
-    pub run: String,
-    /// What the spec asks for, when it is refused, with the reason.
-    pub refused: Option<String>,
-}
-
-/// The gate of version changes: within a minor, or one minor up. Admission says the same; this holds for what came past
-/// it. A refused version leaves what runs as it is.
-pub fn version(wanted: &str, installed: Option<&str>) -> VersionPlan {
-    let Some(installed) = installed.filter(|installed| *installed != wanted) else {
-        return VersionPlan {
-            run: wanted.to_owned(),
-            refused: None,
-        };
-    };
-    match tenancy::control_plane::version::change(installed, None, wanted) {
-        None => VersionPlan {
-            run: wanted.to_owned(),
-            refused: None,
-        },
-        Some(denial) => VersionPlan {
-            run: installed.to_owned(),
-            refused: Some(format!(
-                "the required upgrade plan is not available: {}",
-                denial.message
-            )),
-        },
-    }
-}
-
-/// The version of a control plane, beside what its status says is installed.
-pub fn version_of(tcp: &TenantControlPlane) -> VersionPlan {
-    let installed = tcp
-        .status
-        .as_ref()
-        .and_then(TenantControlPlaneStatus::installed_version);
-    version(&tcp.spec.kubernetes.version, installed)
 }
 
 /// Everything that was decided about a control plane, without any key material. What `explain` prints.
@@ -293,6 +311,9 @@ pub struct Plan {
     pub account: Account,
     /// The datastore.
     pub datastore: DatastoreFacts,
+    /// Kinds that are held in others.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<Override>,
     /// What its pods must not reach.
     pub out_of_reach: AdminNetwork,
     /// What happens to each Secret.
@@ -306,13 +327,16 @@ pub struct Surroundings {
     pub kubeadm_config: ConfigMap,
     /// What the pods may reach.
     pub network_policy: NetworkPolicy,
+    /// What sends the API server's connections through the tunnel, if there is one.
+    pub egress_selector: Option<ConfigMap>,
 }
 
 /// Renders what surrounds the pods.
 pub fn surroundings(hosted: &Hosted<'_>, admin: &AdminNetwork, dns_labels: &BTreeMap<String, String>) -> Surroundings {
     Surroundings {
         kubeadm_config: kubeadm_config::kubeadm_config(hosted),
-        network_policy: network_policy::network_policy(hosted.tcp, admin, &hosted.datastore.destinations, dns_labels),
+        network_policy: network_policy::network_policy(hosted.tcp, admin, &hosted.destinations(), dns_labels),
+        egress_selector: konnectivity::egress_selector(hosted.tcp),
     }
 }
 
@@ -340,8 +364,8 @@ impl std::fmt::Debug for Objects {
     }
 }
 
-/// Decides about credentials and pods of a control plane whose address is known. Without the datastore's authority, which
-/// is while the store is not ready, what it has signed stays as it is.
+/// Decides about credentials and pods of a control plane whose address is known. Without the datastore's part, which is
+/// while the store is not ready, what came from it stays as it is.
 ///
 /// # Errors
 /// When something has to be signed and its signer is not there.
@@ -349,12 +373,12 @@ pub fn plan(
     hosted: &Hosted<'_>,
     refused_version: Option<String>,
     existing: &BTreeMap<String, Secret>,
-    datastore_authority: Option<(String, String)>,
+    datastore: Option<&PodAccess>,
     admin: &AdminNetwork,
     clock: secrets::Clock,
 ) -> Result<(Plan, Objects), secrets::Error> {
     let recipes = hosted.secret_recipes();
-    let mut credentials = secrets::plan(&recipes, existing, datastore_authority, clock)?;
+    let mut credentials = secrets::plan(&recipes, existing, datastore, clock)?;
     let checksums: BTreeMap<&'static str, String> = recipes
         .iter()
         .map(|recipe| {
@@ -372,11 +396,18 @@ pub fn plan(
         exposure: hosted.exposure.clone(),
         account: hosted.account.clone(),
         datastore: hosted.datastore.clone(),
+        overrides: hosted.overrides.clone(),
         out_of_reach: admin.clone(),
         secrets: credentials.plans,
     };
+    let mut deployment = deployment::deployment(hosted, &checksums);
+    rotation::signing_certificate(
+        &mut deployment,
+        &hosted.name,
+        &credentials.data[&format!("{}-ca", hosted.name)],
+    );
     let objects = Objects {
-        deployment: deployment::deployment(hosted, &checksums),
+        deployment,
         secrets: recipes
             .into_iter()
             .map(|recipe| {

@@ -13,10 +13,13 @@ use api::kamaji::names;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
 use pki::{Authority, Kubeconfig, LEAF_VALIDITY, LeafRequest, San, Usage};
 use serde::Serialize;
 
 use super::identity;
+use super::rotation::{self, Signing};
+use crate::datastore::pod_access::{PodAccess, PodTls};
 
 /// The contents of a Secret.
 pub type Data = BTreeMap<String, ByteString>;
@@ -93,6 +96,8 @@ pub enum Recipe {
         /// User of the datastore.
         user: String,
     },
+    /// Certificates of a datastore that all of its control planes share; empty where it is reached in the clear.
+    SharedCertificates,
 }
 
 fn as_text<S: serde::Serializer>(sans: &[San], serializer: S) -> Result<S::Ok, S::Error> {
@@ -199,8 +204,8 @@ pub struct Clock {
     pub renewal_window: SignedDuration,
 }
 
-/// Authorities by what they sign, PEM certificate and key.
-pub type Signers = BTreeMap<Signer, (String, String)>;
+/// Authorities by what they sign.
+pub type Signers = BTreeMap<Signer, Signing>;
 
 /// The result of a pass over all recipes.
 #[derive(Default)]
@@ -225,38 +230,58 @@ impl std::fmt::Debug for Outcome {
 
 /// Judges every Secret in order and makes what is missing.
 ///
-/// `datastore` is the datastore's authority; without it, what it signs cannot be judged and stays as it is. The same input gives the same decisions; only new key material differs.
+/// `datastore` is what the datastore gives; without it, what comes from there cannot be judged and stays as it is. The
+/// same input gives the same decisions; only new key material differs.
 pub fn plan(
     recipes: &[SecretRecipe],
     existing: &BTreeMap<String, Secret>,
-    datastore: Option<(String, String)>,
+    datastore: Option<&PodAccess>,
     clock: Clock,
 ) -> Result<Outcome, Error> {
     let mut outcome = Outcome::default();
     let mut signers = Signers::new();
-    signers.extend(datastore.map(|authority| (Signer::Datastore, authority)));
+    if let Some(PodTls::Signed { authority }) = datastore.map(|access| &access.tls) {
+        signers.insert(
+            Signer::Datastore,
+            Signing {
+                cert: authority.cert_pem.clone(),
+                key: authority.key_pem.clone(),
+                chain: String::new(),
+            },
+        );
+    }
     for wanted in recipes {
         let old = existing.get(&wanted.name);
-        let judged = match unjudged(wanted, old, &signers) {
+        let given = datastore.and_then(|access| given(&wanted.recipe, access));
+        let paused = old.filter(|old| old.annotations().contains_key(names::PAUSED_ANNOTATION));
+        let untouched = paused.map(|old| old.data.clone().unwrap_or_default());
+        let judged = match untouched.or_else(|| unjudged(wanted, old, &signers, datastore.is_some())) {
             Some(data) => Ok(data),
-            None => judge(wanted, old, &signers, clock),
+            None => match &given {
+                Some(data) => old.map(|_| data.clone()).ok_or(Reason::Missing),
+                None => judge(wanted, old, &signers, clock),
+            },
         };
         let (action, data) = match judged {
             Ok(data) => {
                 let old = old.expect("only an existing Secret serves");
-                let repaired = old.data.as_ref() != Some(&data) || !metadata_serves(wanted, old, &data);
+                let repaired =
+                    paused.is_none() && (old.data.as_ref() != Some(&data) || !metadata_serves(wanted, old, &data));
                 (if repaired { Action::Repair } else { Action::Keep }, data)
             }
-            Err(reason) => (Action::Issue(reason), issue(wanted, old, &signers, clock)?),
+            Err(reason) => match given {
+                Some(data) => (Action::Issue(reason), data),
+                None => (Action::Issue(reason), issue(wanted, old, &signers, clock)?),
+            },
         };
         if let Recipe::Authority { signer, keys, .. } = &wanted.recipe {
-            let pem = |key: &str| text(&data, key).unwrap_or_default().to_owned();
-            signers.insert(*signer, (pem(keys.0), pem(keys.1)));
+            signers.extend(Signing::read(&data, *keys).map(|signing| (*signer, signing)));
         }
         outcome.next_renewal = outcome
             .next_renewal
             .into_iter()
             .chain(renewal(&wanted.recipe, &data, clock))
+            .chain(old.and_then(rotation::ends).filter(|end| *end > clock.now))
             .min();
         outcome.plans.push(SecretPlan {
             name: wanted.name.clone(),
@@ -268,13 +293,57 @@ pub fn plan(
     Ok(outcome)
 }
 
-/// The data of a Secret whose signer, the datastore, cannot be asked now.
-fn unjudged(wanted: &SecretRecipe, old: Option<&Secret>, signers: &Signers) -> Option<Data> {
-    let Recipe::Leaf { signer, .. } = &wanted.recipe else {
-        return None;
-    };
-    let unknown = *signer == Signer::Datastore && !signers.contains_key(signer);
-    old.filter(|_| unknown)?.data.clone()
+/// The data of a Secret that depends on the datastore, which cannot be asked now.
+fn unjudged(wanted: &SecretRecipe, old: Option<&Secret>, signers: &Signers, answers: bool) -> Option<Data> {
+    let old = old?;
+    let data = old.data.clone().unwrap_or_default();
+    match &wanted.recipe {
+        Recipe::Leaf { signer, .. } => (*signer == Signer::Datastore && !signers.contains_key(signer)).then_some(data),
+        Recipe::SharedCertificates => (!answers).then_some(data),
+        // Whose login it is, the store's or the control plane's own, was decided when it was written.
+        Recipe::DatastoreAccount {
+            connection_string,
+            schema,
+            ..
+        } if !answers && is_untouched(old, &data) => {
+            let (user, password) = (text(&data, "DB_USER")?, text(&data, "DB_PASSWORD")?);
+            Some(account(connection_string, schema, user, password))
+        }
+        _ => None,
+    }
+}
+
+/// The password is only as good as the checksum beside it: a changed one is not ours and is replaced.
+fn is_untouched(secret: &Secret, data: &Data) -> bool {
+    let password = text(data, "DB_PASSWORD").unwrap_or_default();
+    !password.is_empty() && annotated_checksum(secret) == Some(identity::secret_checksum(data).as_str())
+}
+
+/// What a Secret holds because the datastore says so, and not by any decision here.
+fn given(recipe: &Recipe, access: &PodAccess) -> Option<Data> {
+    match (recipe, &access.tls, &access.login) {
+        (
+            Recipe::DatastoreAccount {
+                connection_string,
+                schema,
+                ..
+            },
+            _,
+            Some(login),
+        ) => Some(account(connection_string, schema, &login.user, &login.password)),
+        (Recipe::SharedCertificates, PodTls::Shared { authority_pem, client }, _) => {
+            let mut data = pairs(&[("ca.crt", authority_pem)]);
+            if let Some(client) = client {
+                data.extend(pairs(&[
+                    ("server.crt", &client.cert_pem),
+                    ("server.key", &client.key_pem),
+                ]));
+            }
+            Some(data)
+        }
+        (Recipe::SharedCertificates, _, _) => Some(Data::new()),
+        _ => None,
+    }
 }
 
 /// Whether an existing Secret serves. Gives the data that it should hold (its own, with copies completed), or why it
@@ -300,16 +369,15 @@ fn judge(wanted: &SecretRecipe, old: Option<&Secret>, signers: &Signers, clock: 
         } => {
             let (cert, key) = (pem(cert_key)?, pem(private_key)?);
             Authority::from_pem(cert, key).map_err(|error| unreadable(&error, cert_key))?;
-            let mut keep = pairs(&[(cert_key, cert), (private_key, key)]);
-            if let Some((cert_copy, key_copy)) = copies {
-                keep.extend(pairs(&[(cert_copy, cert), (key_copy, key)]));
-            }
+            let keys = (*cert_key, *private_key);
+            let mut keep = rotation::kept_authority(data, keys, old, clock.now);
+            copy(&mut keep, keys, *copies);
             Ok(keep)
         }
         Recipe::ServiceAccountKeys => {
             let (public, private) = (pem("sa.pub")?, pem("sa.key")?);
             match pki::service_account_keys_match(public, private) {
-                Ok(true) => Ok(pairs(&[("sa.pub", public), ("sa.key", private)])),
+                Ok(true) => Ok(rotation::kept_service_account_keys(data, old, clock.now)),
                 Ok(false) => Err(Reason::ForeignKey),
                 Err(_) => Err(Reason::Unreadable("sa.key".to_owned())),
             }
@@ -325,7 +393,7 @@ fn judge(wanted: &SecretRecipe, old: Option<&Secret>, signers: &Signers, clock: 
             let (cert, key) = (pem(cert_key)?, pem(private_key)?);
             let authority = signers
                 .get(signer)
-                .map(|(cert, _)| cert.as_str())
+                .map(|signing| signing.cert.as_str())
                 .ok_or(Reason::OtherAuthority)?;
             judge_leaf(cert, key, authority, common_name, clock).map_err(|reason| locate(reason, cert_key))?;
             let info = pki::inspect(cert).map_err(|_| Reason::Unreadable((*cert_key).to_owned()))?;
@@ -340,7 +408,7 @@ fn judge(wanted: &SecretRecipe, old: Option<&Secret>, signers: &Signers, clock: 
             Ok(keep)
         }
         Recipe::Kubeconfigs { cluster, entries } => {
-            let (authority, _) = signers.get(&Signer::ControlPlane).ok_or(Reason::OtherAuthority)?;
+            let authority = &signers.get(&Signer::ControlPlane).ok_or(Reason::OtherAuthority)?.cert;
             let mut keep = Data::new();
             for entry in entries {
                 let yaml = pem(entry.key)?;
@@ -355,16 +423,22 @@ fn judge(wanted: &SecretRecipe, old: Option<&Secret>, signers: &Signers, clock: 
             user,
         } => {
             let password = pem("DB_PASSWORD")?;
-            // The password is only as good as the checksum beside it: a changed one is not ours and is replaced.
-            if password.is_empty() || annotated_checksum(old) != Some(identity::secret_checksum(data).as_str()) {
+            if !is_untouched(old, data) {
                 return Err(Reason::Tampered);
             }
             Ok(account(connection_string, schema, user, password))
         }
+        Recipe::SharedCertificates => Ok(data.clone()),
     }
 }
 
-fn judge_leaf(cert: &str, key: &str, authority: &str, common_name: &str, clock: Clock) -> Result<(), Reason> {
+pub(crate) fn judge_leaf(
+    cert: &str,
+    key: &str,
+    authority: &str,
+    common_name: &str,
+    clock: Clock,
+) -> Result<(), Reason> {
     let unreadable = |_| Reason::Unreadable(String::new());
     let info = pki::inspect(cert).map_err(unreadable)?;
     if info.common_name.as_deref() != Some(common_name) {
@@ -422,14 +496,15 @@ fn issue(wanted: &SecretRecipe, old: Option<&Secret>, signers: &Signers, clock: 
         secret: secret(),
         source,
     };
-    let signer = |signer: Signer| -> Result<Authority, Error> {
-        let (cert, key) = signers
+    let signer = |signer: Signer| -> Result<(Authority, &str), Error> {
+        let Signing { cert, key, chain } = signers
             .get(&signer)
             .ok_or_else(|| Error::NoSigner { secret: secret() })?;
-        Authority::from_pem(cert, key).map_err(|source| Error::Signer {
+        let authority = Authority::from_pem(cert, key).map_err(|source| Error::Signer {
             secret: secret(),
             source,
-        })
+        })?;
+        Ok((authority, chain.as_str()))
     };
     match &wanted.recipe {
         Recipe::Authority {
@@ -438,21 +513,11 @@ fn issue(wanted: &SecretRecipe, old: Option<&Secret>, signers: &Signers, clock: 
             copies,
             ..
         } => {
-            let names = [San::Dns((*common_name).to_owned())];
-            let authority = Authority::new(common_name, &names, pki::AUTHORITY_VALIDITY, clock.now).map_err(failed)?;
-            let mut data = pairs(&[(keys.0, authority.cert_pem()), (keys.1, authority.key_pem())]);
-            if let Some((cert_copy, key_copy)) = copies {
-                data.extend(pairs(&[
-                    (cert_copy, authority.cert_pem()),
-                    (key_copy, authority.key_pem()),
-                ]));
-            }
+            let mut data = rotation::new_authority(common_name, *keys, old, clock).map_err(failed)?;
+            copy(&mut data, *keys, *copies);
             Ok(data)
         }
-        Recipe::ServiceAccountKeys => {
-            let keys = pki::service_account_key_pair().map_err(failed)?;
-            Ok(pairs(&[("sa.pub", &keys.public_pem), ("sa.key", &keys.private_pem)]))
-        }
+        Recipe::ServiceAccountKeys => rotation::new_service_account_keys(old).map_err(failed),
         Recipe::Leaf {
             signer: by,
             keys,
@@ -461,13 +526,14 @@ fn issue(wanted: &SecretRecipe, old: Option<&Secret>, signers: &Signers, clock: 
             server,
             sans,
         } => {
-            let authority = signer(*by)?;
+            let (authority, chain) = signer(*by)?;
             let request = if *server {
                 LeafRequest::server(common_name, sans.clone(), clock.now)
             } else {
                 LeafRequest::client(common_name, &[], clock.now)
             };
-            let pair = authority.issue(&within(request, &authority)).map_err(failed)?;
+            let mut pair = authority.issue(&within(request, &authority)).map_err(failed)?;
+            pair.cert_pem.push_str(chain);
             let mut data = pairs(&[(keys.0, &pair.cert_pem), (keys.1, &pair.key_pem)]);
             if let Some(authority_key) = authority_key {
                 data.extend(pairs(&[(authority_key, authority.cert_pem())]));
@@ -475,7 +541,7 @@ fn issue(wanted: &SecretRecipe, old: Option<&Secret>, signers: &Signers, clock: 
             Ok(data)
         }
         Recipe::Kubeconfigs { cluster, entries } => {
-            let authority = signer(Signer::ControlPlane)?;
+            let (authority, chain) = signer(Signer::ControlPlane)?;
             let rotation = old.is_some_and(|old| {
                 old.metadata
                     .annotations
@@ -491,14 +557,13 @@ fn issue(wanted: &SecretRecipe, old: Option<&Secret>, signers: &Signers, clock: 
                 let kept = before
                     .filter(|_| !rotation)
                     .and_then(|yaml| client_of(yaml, entry, &authority, clock));
-                let client = match kept {
-                    Some(client) => client,
-                    None => authority
-                        .issue(&within(
-                            LeafRequest::client(entry.user, entry.groups, clock.now),
-                            &authority,
-                        ))
-                        .map_err(failed)?,
+                let client = if let Some(client) = kept {
+                    client
+                } else {
+                    let request = LeafRequest::client(entry.user, entry.groups, clock.now);
+                    let mut client = authority.issue(&within(request, &authority)).map_err(failed)?;
+                    client.cert_pem.push_str(chain);
+                    client
                 };
                 let kubeconfig = Kubeconfig {
                     cluster: cluster.clone(),
@@ -523,6 +588,8 @@ fn issue(wanted: &SecretRecipe, old: Option<&Secret>, signers: &Signers, clock: 
             user,
             &uuid::Uuid::new_v4().to_string(),
         )),
+        // The store makes these; without it there is nothing to write.
+        Recipe::SharedCertificates => Err(Error::NoSigner { secret: secret() }),
     }
 }
 
@@ -537,7 +604,7 @@ fn client_of(yaml: &str, entry: &KubeconfigRecipe, authority: &Authority, clock:
 }
 
 /// A leaf does not outlive its authority; verifiers would refuse it anyway, and this way it is renewed in time.
-fn within(mut request: LeafRequest, authority: &Authority) -> LeafRequest {
+pub(crate) fn within(mut request: LeafRequest, authority: &Authority) -> LeafRequest {
     if authority.not_after() > request.not_before {
         request.not_after = request.not_after.min(authority.not_after());
     }
@@ -601,6 +668,15 @@ fn pairs(pairs: &[(&str, &str)]) -> Data {
         .iter()
         .map(|(key, value)| ((*key).to_owned(), ByteString(value.as_bytes().to_vec())))
         .collect()
+}
+
+/// Keeps copies of certificate and key under further keys, if any are wanted.
+fn copy(data: &mut Data, keys: (&str, &str), copies: Option<(&str, &str)>) {
+    let Some(copies) = copies else { return };
+    for (from, to) in [(keys.0, copies.0), (keys.1, copies.1)] {
+        let value = data.get(from).cloned();
+        data.extend(value.map(|value| (to.to_owned(), value)));
+    }
 }
 
 /// The value of a key, when it is text.

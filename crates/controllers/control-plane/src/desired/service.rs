@@ -62,7 +62,10 @@ fn ports(tcp: &TenantControlPlane) -> Vec<ServicePort> {
         app_protocol: additional.app_protocol.clone(),
         node_port: None,
     });
-    std::iter::once(own).chain(additional).collect()
+    std::iter::once(own)
+        .chain(super::konnectivity::service_port(tcp))
+        .chain(additional)
+        .collect()
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Hearing of drift without polling.
 //!
 //! Three watches per tenant, of metadata only and without a store: ConfigMaps of kube-system and cluster-info (what
-//! joining nodes read) and ClusterRoleBindings (who may join, and the owners of the add-ons). Everything else is found
-//! by the periodic pass ([`RECHECK`]). More watches would cost a connection each, on both sides, for every tenant.
+//! joining nodes read) and ClusterRoleBindings (who may join, and the owners of the add-ons). While writes are limited,
+//! there are two more, of the policy and its binding. Everything else is found by the periodic pass ([`RECHECK`]). More
+//! watches would cost a connection each, on both sides, for every tenant.
 //!
 //! What we write ourselves is not drift: an event whose newest manager is us is passed over. Neither is what only looks
 //! like ours: names are compared with those that are kept, because whoever may write a tenant's objects could otherwise
@@ -12,6 +13,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
+use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use kube::core::PartialObjectMeta;
@@ -19,7 +21,7 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use tokio::task::JoinHandle;
 
-use super::{Desired, FIELD_MANAGER, Kind};
+use super::{Desired, FIELD_MANAGER, Kind, Object, write_permissions};
 
 /// How often a tenant that nothing is heard of should be looked at.
 pub const RECHECK: Duration = Duration::from_mins(5);
@@ -28,12 +30,14 @@ pub const RECHECK: Duration = Duration::from_mins(5);
 pub const SETTLE: Duration = Duration::from_secs(2);
 
 /// Names whose change is drift, by watch. What is kept away counts like what is kept, so that they are the same for
-/// every tenant, whichever add-ons it has, and a guard need not start again when those change.
+/// every tenant, whichever add-ons it has, and a guard need not start again when those change. It does when limits on
+/// writes come or go.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Names {
     system: BTreeSet<String>,
     public: BTreeSet<String>,
     bindings: BTreeSet<String>,
+    policies: BTreeSet<String>,
 }
 
 impl Names {
@@ -49,6 +53,9 @@ impl Names {
             };
             watched.insert(reference.name.clone());
         }
+        let limited = |object: &&Object| object.reference.kind == Kind::ValidatingAdmissionPolicy;
+        let policies = desired.apply.iter().filter(limited);
+        names.policies = policies.map(|object| object.reference.name.clone()).collect();
         names
     }
 }
@@ -56,6 +63,7 @@ impl Names {
 /// The watches of one tenant. They end with this value.
 #[derive(Debug)]
 pub struct Guard {
+    names: Names,
     task: JoinHandle<()>,
 }
 
@@ -70,21 +78,34 @@ impl Guard {
     /// a queue. Start it when the tenant answers, after the first pass: what is there at the start is not reported.
     pub fn start(tenant: Client, desired: &Desired, drifted: impl Fn() + Send + 'static) -> Self {
         let names = Names::of(desired);
+        let watched = names.clone();
         let task = tokio::spawn(async move {
             let system = Api::<PartialObjectMeta<ConfigMap>>::namespaced(tenant.clone(), "kube-system");
             let public = Api::<PartialObjectMeta<ConfigMap>>::namespaced(tenant.clone(), "kube-public");
-            let bindings = Api::<PartialObjectMeta<ClusterRoleBinding>>::all(tenant);
+            let bindings = Api::<PartialObjectMeta<ClusterRoleBinding>>::all(tenant.clone());
             let cluster_info = watcher::Config::default().fields("metadata.name=cluster-info");
             let mut events = stream::select_all([
                 drift(system, watcher::Config::default(), names.system),
                 drift(public, cluster_info, names.public),
                 drift(bindings, watcher::Config::default(), names.bindings),
             ]);
+            if !names.policies.is_empty() {
+                let policies = Api::<PartialObjectMeta<ValidatingAdmissionPolicy>>::all(tenant.clone());
+                let policy_bindings = Api::<PartialObjectMeta<ValidatingAdmissionPolicyBinding>>::all(tenant);
+                let named = watcher::Config::default().fields(&format!("metadata.name={}", write_permissions::NAME));
+                events.push(drift(policies, named.clone(), names.policies.clone()));
+                events.push(drift(policy_bindings, named, names.policies));
+            }
             while events.next().await.is_some() {
                 drifted();
             }
         });
-        Self { task }
+        Self { names: watched, task }
+    }
+
+    /// Whether its watches are those that this needs.
+    pub fn covers(&self, desired: &Desired) -> bool {
+        self.names == Names::of(desired)
     }
 }
 

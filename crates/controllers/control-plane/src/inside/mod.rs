@@ -16,12 +16,14 @@ mod coredns;
 mod endpoints;
 mod error;
 pub mod guard;
+mod konnectivity;
 mod kube_proxy;
 mod kubeadm_config;
 mod kubelet_config;
 mod object;
 mod rbac;
 mod reconcile;
+pub mod write_permissions;
 
 use std::net::IpAddr;
 
@@ -29,6 +31,7 @@ use api::kamaji::v1alpha1::{AddonSpec, KubeletSpec};
 use serde::Serialize;
 
 pub use self::error::{Error, Failure, Invalid, Step};
+pub use self::konnectivity::Tunnel;
 pub use self::object::{Kind, Object, Reference};
 pub use self::reconcile::{Outcome, reconcile};
 
@@ -71,6 +74,8 @@ pub struct Inputs<'a> {
     pub core_dns: Option<&'a AddonSpec>,
     /// `None`: not wanted, and removed if it is ours.
     pub kube_proxy: Option<&'a AddonSpec>,
+    /// `None`: not wanted, and removed if it is ours.
+    pub tunnel: Option<&'a Tunnel>,
 }
 
 impl Inputs<'_> {
@@ -112,6 +117,10 @@ pub fn desired(inputs: &Inputs<'_>) -> Result<Desired, Invalid> {
             inputs.kube_proxy.map(|addon| kube_proxy::objects(inputs, addon)),
             kube_proxy::references(),
         ),
+        (
+            inputs.tunnel.map(|tunnel| konnectivity::objects(inputs, tunnel)),
+            konnectivity::references(),
+        ),
     ];
     for (wanted, references) in addons {
         match wanted {
@@ -119,6 +128,7 @@ pub fn desired(inputs: &Inputs<'_>) -> Result<Desired, Invalid> {
             None => desired.remove.extend(references),
         }
     }
+    desired.remove.extend(inputs.tunnel.map(konnectivity::other_mode));
     Ok(desired)
 }
 

@@ -24,6 +24,8 @@ pub enum Kind {
     EndpointSlice,
     Deployment,
     DaemonSet,
+    ValidatingAdmissionPolicy,
+    ValidatingAdmissionPolicyBinding,
 }
 
 impl Kind {
@@ -35,6 +37,9 @@ impl Kind {
             Self::ServiceAccount | Self::ConfigMap | Self::Service | Self::Endpoints => ("", "v1"),
             Self::EndpointSlice => ("discovery.k8s.io", "v1"),
             Self::Deployment | Self::DaemonSet => ("apps", "v1"),
+            Self::ValidatingAdmissionPolicy | Self::ValidatingAdmissionPolicyBinding => {
+                ("admissionregistration.k8s.io", "v1")
+            }
         }
     }
 
@@ -45,7 +50,7 @@ impl Kind {
         }
     }
 
-    fn plural(self) -> &'static str {
+    pub(super) fn plural(self) -> &'static str {
         match self {
             Self::ClusterRoleBinding => "clusterrolebindings",
             Self::ClusterRole => "clusterroles",
@@ -58,6 +63,8 @@ impl Kind {
             Self::EndpointSlice => "endpointslices",
             Self::Deployment => "deployments",
             Self::DaemonSet => "daemonsets",
+            Self::ValidatingAdmissionPolicy => "validatingadmissionpolicies",
+            Self::ValidatingAdmissionPolicyBinding => "validatingadmissionpolicybindings",
         }
     }
 

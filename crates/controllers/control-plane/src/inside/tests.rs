@@ -1,5 +1,7 @@
 use serde_json::{Value, json};
 
+use api::kamaji::v1alpha1::{KonnectivityAgentMode, KonnectivityAgentSpec};
+
 use super::*;
 
 fn strings(items: &[&str]) -> Vec<String> {
@@ -15,6 +17,7 @@ struct Facts {
     pods: Vec<String>,
     dns: Vec<String>,
     etcd: Vec<String>,
+    tunnel: Tunnel,
 }
 
 fn facts() -> Facts {
@@ -26,6 +29,11 @@ fn facts() -> Facts {
         pods: strings(&["10.244.0.0/16"]),
         dns: strings(&["10.96.0.10"]),
         etcd: strings(&["10.0.0.1:2379"]),
+        tunnel: Tunnel {
+            agent: KonnectivityAgentSpec::default(),
+            host: "10.99.0.1".to_owned(),
+            port: 31078,
+        },
     }
 }
 
@@ -48,6 +56,7 @@ impl Facts {
             kubelet: &self.kubelet,
             core_dns: Some(&self.addon),
             kube_proxy: Some(&self.addon),
+            tunnel: Some(&self.tunnel),
         }
     }
 }
@@ -78,9 +87,16 @@ fn addons_that_are_not_asked_for_are_removed_and_nothing_else() {
             "ServiceAccount kube-system/coredns",
             "ClusterRole system:coredns",
             "ClusterRoleBinding system:coredns",
+            "Deployment kube-system/konnectivity-agent",
         ]
     );
-    assert_eq!(desired(&facts.inputs()).unwrap().remove, []);
+    let all = desired(&facts.inputs()).unwrap();
+    let removed: Vec<String> = all.remove.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        removed,
+        ["Deployment kube-system/konnectivity-agent"],
+        "the other mode of the agents"
+    );
 }
 
 #[test]
@@ -95,6 +111,8 @@ fn what_may_be_removed_is_labelled_and_all_of_it_may_be() {
     let mut removable: Vec<String> = coredns::references()
         .iter()
         .chain(&kube_proxy::references())
+        .chain(&konnectivity::references())
+        .filter(|reference| !desired.remove.contains(reference))
         .map(ToString::to_string)
         .collect();
     labelled.sort();
@@ -223,4 +241,60 @@ fn an_ipv6_address_has_a_slice_of_its_family() {
     })
     .unwrap();
     assert!(none.apply.iter().all(|object| object.reference.name != "kubernetes"));
+}
+
+#[test]
+fn agents_change_their_mode_and_follow_the_minor() {
+    let mut facts = facts();
+    let agents = |facts: &Facts, version, kind| {
+        let desired = desired(&Inputs {
+            version,
+            ..facts.inputs()
+        })
+        .unwrap();
+        manifest(&desired, kind, "konnectivity-agent").clone()
+    };
+    let daemon_set = agents(&facts, "v1.35.2", Kind::DaemonSet);
+    let pod = |workload: &Value| workload["spec"]["template"]["spec"].clone();
+    assert_eq!(
+        pod(&daemon_set)["containers"][0]["image"],
+        "registry.k8s.io/kas-network-proxy/proxy-agent:v0.35.0"
+    );
+    assert_eq!(
+        pod(&daemon_set)["tolerations"],
+        json!([{"key": "CriticalAddonsOnly", "operator": "Exists"}])
+    );
+    assert_eq!(pod(&daemon_set).get("hostNetwork"), None);
+
+    facts.tunnel.agent = KonnectivityAgentSpec {
+        mode: KonnectivityAgentMode::Deployment,
+        replicas: Some(3),
+        version: Some("v0.34.1".to_owned()),
+        host_network: true,
+        tolerations: Vec::new(),
+        ..KonnectivityAgentSpec::default()
+    };
+    let deployment = agents(&facts, "v1.35.2", Kind::Deployment);
+    assert_eq!(deployment["spec"]["replicas"], 3);
+    assert_eq!(
+        pod(&deployment)["containers"][0]["image"],
+        "registry.k8s.io/kas-network-proxy/proxy-agent:v0.34.1"
+    );
+    assert_eq!(pod(&deployment)["hostNetwork"], true);
+    assert_eq!(pod(&deployment).get("tolerations"), None);
+    let removed = desired(&facts.inputs()).unwrap().remove;
+    assert_eq!(
+        removed,
+        [Reference::new(
+            Kind::DaemonSet,
+            Some("kube-system"),
+            "konnectivity-agent"
+        )]
+    );
+    facts.tunnel.agent.replicas = None;
+    assert_eq!(
+        agents(&facts, "v1.35.2", Kind::Deployment)["spec"].get("replicas"),
+        None,
+        "somebody else may scale them"
+    );
 }

@@ -13,7 +13,10 @@ use kube::ResourceExt;
 use tenancy::control_plane::{effective, storage};
 
 use super::{Pass, publish};
-use crate::datastore::etcd::{Claim, EtcdStore, Held, Unrecorded};
+use crate::datastore::claim::{Claim, Held, Unrecorded};
+use crate::datastore::error::StoreError;
+use crate::datastore::pod_access::PodAccess;
+use crate::datastore::store::Store;
 use crate::desired::identity::{self, Ownership};
 use crate::desired::secrets::text;
 use crate::desired::{Account, DatastoreFacts, Hosted, Waiting};
@@ -52,7 +55,7 @@ fn settle(
 }
 
 impl Pass<'_> {
-    /// The account is there, or is made. Gives the authority that signs the store's certificates, and nothing in its place
+    /// The account is there, or is made. Gives what the store gives to the pods, and nothing in its place
     /// when the store is not to be asked now, but what runs can still be kept as it is. `None` when it cannot.
     pub(super) async fn store(
         &mut self,
@@ -60,14 +63,14 @@ impl Pass<'_> {
         hosted: &mut Hosted<'_>,
         observed: &Observed,
         moved_from: Option<String>,
-    ) -> Option<Option<(String, String)>> {
+    ) -> Option<Option<PodAccess>> {
         self.step = status::DATASTORE;
         let stopped = match store::not_ready(datastore) {
             Some(waiting) => Ok(Err(waiting)),
             None => self.ask(datastore, hosted, observed, moved_from.as_deref()).await,
         };
         match stopped {
-            Ok(Ok(authority)) => return Some(Some(authority)),
+            Ok(Ok(access)) => return Some(Some(access)),
             Ok(Err(waiting)) => self.stops.push(waiting),
             Err(error) => self.fail(error),
         }
@@ -83,7 +86,7 @@ impl Pass<'_> {
         hosted: &mut Hosted<'_>,
         observed: &Observed,
         moved_from: Option<&str>,
-    ) -> Result<Result<(String, String), Waiting>, Error> {
+    ) -> Result<Result<PodAccess, Waiting>, Error> {
         let ctx = self.ctx;
         let facts = &hosted.datastore;
         let credentials = ctx.stores.credentials(&ctx.client, datastore).await?;
@@ -96,15 +99,16 @@ impl Pass<'_> {
         if let Some(account) = ctx.tenants.account_in(self.tcp, facts).filter(|_| done) {
             hosted.account = account;
             self.account_ready = true;
-            return Ok(Ok(credentials.authority.clone()));
+            return Ok(Ok(credentials.pods.clone()));
         }
         let failed = |source| Error::Datastore {
             datastore: facts.name.clone(),
             source,
         };
         let recorded = Account::recorded(self.tcp);
-        let mut store = EtcdStore::connect(&credentials.login).await.map_err(failed)?;
+        let mut store = Store::connect(&credentials.login).await.map_err(failed)?;
         let held = held(&mut store, self.tcp, recorded.as_ref()).await.map_err(failed)?;
+        self.refuse_second(datastore, &held)?;
         if let Some(current) = moved_from.filter(|_| held == Held::default()) {
             let message = format!(
                 "the data is in the DataStore {current}; moving it to {} is not served by this version",
@@ -115,7 +119,14 @@ impl Pass<'_> {
         let inherited = self
             .agreed(observed, &facts.name)
             .filter(|names| self.shares_names(names).is_none());
-        let (account, unrecorded) = settle(Account::asked(self.tcp), recorded.as_ref(), &held, inherited);
+        let secret = observed.secrets.get(&account_secret(self.tcp));
+        let inherited = self.proven(&mut store, inherited, secret).await.map_err(failed)?;
+        let (account, unrecorded) = settle(
+            Account::asked(self.tcp, datastore.spec.driver),
+            recorded.as_ref(),
+            &held,
+            inherited,
+        );
         let is_held = held.schemas.contains(&account.schema) && held.users.contains(&account.user);
         if !is_held && unrecorded == Unrecorded::Refuse {
             self.refuse_taken_names(facts)?;
@@ -133,7 +144,7 @@ impl Pass<'_> {
         ctx.tenants.remember_account(self.tcp, facts, &account);
         self.account_ready = true;
         hosted.account = account;
-        Ok(Ok(credentials.authority.clone()))
+        Ok(Ok(credentials.pods.clone()))
     }
 
     /// The datastore that the status says the data is in, if it is another than the spec's and nothing shows that the status
@@ -146,13 +157,21 @@ impl Pass<'_> {
 
     /// The names that an operator has set up to its end in this very store, by the status and by the Secret that it gave to
     /// the pods. The Secret is the control plane's own, so this takes more than a forged status.
-    fn agreed(&self, observed: &Observed, datastore: &str) -> Option<Account> {
-        agreed(self.tcp, observed.secrets.get(&account_secret(self.tcp))?, datastore)
+    pub(super) fn agreed(&self, observed: &Observed, datastore: &str) -> Option<Account> {
+        self.agreed_with(observed.secrets.get(&account_secret(self.tcp))?, datastore)
+    }
+
+    pub(super) fn agreed_with(&self, secret: &Secret, datastore: &str) -> Option<Account> {
+        if self.takes_one(datastore) {
+            super::sole::agreed(self.tcp, secret, datastore)
+        } else {
+            agreed(self.tcp, secret, datastore)
+        }
     }
 
     /// Admission has asked the same. It is asked again because this is where one control plane would get the data of
     /// another.
-    fn refuse_taken_names(&self, facts: &DatastoreFacts) -> Result<(), Error> {
+    pub(super) fn refuse_taken_names(&self, facts: &DatastoreFacts) -> Result<(), Error> {
         let others = self.ctx.watches.control_planes.store().state();
         let stores = self.ctx.watches.datastores.store().state();
         let denials = storage::names(
@@ -190,10 +209,10 @@ impl Pass<'_> {
 
 /// What the store has on record under this object's UID.
 pub(super) async fn held(
-    store: &mut EtcdStore,
+    store: &mut Store,
     tcp: &TenantControlPlane,
     recorded: Option<&Account>,
-) -> Result<Held, crate::datastore::etcd::StoreError> {
+) -> Result<Held, StoreError> {
     let named = recorded.map(|account| (account.schema.as_str(), account.user.as_str()));
     store.held(tcp.metadata.uid.as_deref().unwrap_or_default(), named).await
 }
@@ -212,7 +231,7 @@ pub(super) fn account_secret(tcp: &TenantControlPlane) -> String {
 }
 
 /// See [`Pass::agreed`].
-pub(super) fn agreed(tcp: &TenantControlPlane, secret: &Secret, datastore: &str) -> Option<Account> {
+fn agreed(tcp: &TenantControlPlane, secret: &Secret, datastore: &str) -> Option<Account> {
     if identity::ownership(tcp, &secret.metadata) != Ownership::Ours {
         return None;
     }

@@ -14,10 +14,11 @@ use kube::{Api, ResourceExt};
 use runtime::report::is_not_found;
 use tenancy::control_plane::{effective, storage};
 
-use super::account::{account_secret, agreed, claim, held};
+use super::account::{account_secret, claim, held};
 use super::{Pass, Progress};
 use crate::apply::FIELD_MANAGER;
-use crate::datastore::etcd::{EtcdStore, Held, Unrecorded};
+use crate::datastore::claim::{Held, Unrecorded};
+use crate::datastore::store::Store;
 use crate::desired::identity::{self, Ownership};
 use crate::desired::{Account, Waiting};
 use crate::error::Error;
@@ -44,9 +45,13 @@ impl Pass<'_> {
             .and(store::recorded(self.tcp))
             .map(str::to_owned);
         let wanted = store::name(self.tcp, self.ctx.options.default_datastore.as_deref()).map(str::to_owned);
+        let overrides = self.tcp.spec.data_store_overrides.iter();
+        let overrides: Vec<String> = overrides.map(|one| one.data_store.clone()).collect();
         // One that nothing says an account was made in is asked too, but not waited for.
         let made_in: BTreeSet<String> = known.iter().chain(&recorded).cloned().collect();
-        let all: BTreeSet<String> = made_in.iter().chain(&wanted).cloned().collect();
+        let mut all: BTreeSet<String> = made_in.iter().chain(&wanted).chain(&overrides).cloned().collect();
+        let other_ends = self.other_ends(&all).await;
+        all.extend(other_ends);
         for name in all {
             match self.free(&name, secret.as_ref()).await {
                 Ok(Ok(())) => {}
@@ -90,12 +95,13 @@ impl Pass<'_> {
             datastore: name.to_owned(),
             source,
         };
-        let mut store = EtcdStore::connect(&credentials.login).await.map_err(failed)?;
+        let mut store = Store::connect(&credentials.login).await.map_err(failed)?;
         let recorded = Account::recorded(self.tcp);
         let held = held(&mut store, self.tcp, recorded.as_ref()).await.map_err(failed)?;
         let inherited = secret
-            .and_then(|secret| agreed(self.tcp, secret, name))
+            .and_then(|secret| self.agreed_with(secret, name))
             .filter(|account| !held.schemas.contains(&account.schema) || !held.users.contains(&account.user));
+        let inherited = self.proven(&mut store, inherited, secret).await.map_err(failed)?;
         let shared = inherited.as_ref().and_then(|account| self.shares_names(account));
         if let Some(other) = shared.or_else(|| self.nests(&held)) {
             let message = format!(
@@ -104,7 +110,7 @@ impl Pass<'_> {
             );
             return Ok(Err(Waiting::datastore(NAMES_SHARED, message)));
         }
-        for account in accounts(&held, &Account::asked(self.tcp)) {
+        for account in accounts(&held, &Account::asked(self.tcp, datastore.spec.driver)) {
             store
                 .remove(&claim(self.tcp, &account), Unrecorded::Refuse)
                 .await

@@ -191,6 +191,7 @@ fn a_claim_says_what_is_about_to_be_used_whatever_was_said_before() {
         driver: "etcd".to_owned(),
         endpoints: Vec::new(),
         destinations: Vec::new(),
+        kine: None,
     };
     let claimed = claim(&tcp, &account, &store);
     assert_eq!(

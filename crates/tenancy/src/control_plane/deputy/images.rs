@@ -68,7 +68,12 @@ impl Found<'_> {
             .additional_init_containers
             .iter()
             .chain(&deployment.additional_containers);
-        let images = images.into_iter().chain(containers.map(|container| {
+        // The agent's image runs on the tenant's nodes.
+        let tunnel = tcp.spec.addons.konnectivity.iter().map(|tunnel| {
+            let field = "spec.addons.konnectivity.server.image".to_owned();
+            (field, Some(tunnel.server.image.as_str()))
+        });
+        let images = images.into_iter().chain(tunnel).chain(containers.map(|container| {
             (
                 format!("{DEPLOYMENT}: container {}", container.name),
                 container.image.as_deref(),

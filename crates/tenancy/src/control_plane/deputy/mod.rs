@@ -7,16 +7,20 @@
 //!   namespace may be shared; never host paths, service account tokens, or drivers that fetch things with the node's rights;
 //! - `containers` without privileges, host ports, or probes that make the kubelet call elsewhere;
 //! - no service account but the powerless default, whose token stays out, and `images` from registries that are allowed;
+//! - `fronts`: no annotations that reconfigure shared servers or name other hostnames, no hostname but those that
+//!   administrators allow, and no address of the cluster but those that they give away;
 //! - labels of ours, by which Services, network policies and Secrets find a control plane's pods, are not theirs to set:
 //!   with a neighbour's name on it, a pod would receive that neighbour's traffic.
 
 mod containers;
+mod fronts;
 mod images;
 mod volumes;
 
 use std::collections::BTreeSet;
 
 use api::kamaji::v1alpha1::{DeploymentSpec, TenantControlPlane};
+use ipnet::IpNet;
 
 use crate::denial::Denial;
 
@@ -27,6 +31,11 @@ pub struct Trust {
     pub service_accounts: BTreeSet<String>,
     /// What image registries have to begin with; empty allows any.
     pub registries: Vec<String>,
+    /// Names that control planes may be reached by: `*.oil.example` is any below it, without `*.` only that one; empty
+    /// allows any.
+    pub hostnames: Vec<String>,
+    /// Addresses that control planes may take as external IPs; none allows none.
+    pub external_ips: Vec<IpNet>,
 }
 
 /// Objects of a control plane's namespace that carry the label `kamaji.clastix.io/name` with its name, by name: somebody
@@ -88,7 +97,14 @@ pub fn denials(tcp: &TenantControlPlane, own: &Own, trust: &Trust) -> Vec<Denial
     found.containers(deployment);
     found.component_mounts(deployment, &volumes);
     found.contexts(deployment);
+    if let Some(tunnel) = &tcp.spec.addons.konnectivity {
+        let context = tunnel.server.security_context.as_ref();
+        found.container_context("spec.addons.konnectivity.server.securityContext", context);
+    }
     found.metadata(tcp);
+    found.fronts(tcp);
+    found.hostname(tcp, trust);
+    found.external_ip(tcp, trust);
     found.denials
 }
 

@@ -137,6 +137,7 @@ fn administrators_may_allow_accounts_and_restrict_registries() {
     let trust = Trust {
         service_accounts: BTreeSet::from(["hosted".to_owned()]),
         registries: vec!["mirror.local/k8s".into()],
+        ..Trust::default()
     };
     let verdict = |deployment| {
         let denials = denials(&tcp(deployment), &Own::default(), &trust);
@@ -150,4 +151,26 @@ fn administrators_may_allow_accounts_and_restrict_registries() {
     assert_eq!(verdict(json!({})), ["RegistryNotAllowed"]);
     let looks_alike = json!({"registrySettings": {"registry": "mirror.local/k8sevil"}});
     assert_eq!(verdict(looks_alike), ["RegistryNotAllowed"]);
+}
+
+#[rstest]
+#[case::as_it_comes(json!({}), &[], None)]
+#[case::from_elsewhere(json!({"server": {"port": 8132, "image": "docker.io/gas/proxy-server"}}), &["registry.k8s.io"], Some(("spec.addons.konnectivity.server.image", "RegistryNotAllowed")))]
+#[case::from_where_it_may(json!({}), &["registry.k8s.io"], None)]
+#[case::the_agent_is_the_tenants(json!({"agent": {"image": "docker.io/gas/proxy-agent"}}), &["registry.k8s.io"], None)]
+#[case::privileged(json!({"server": {"port": 8132, "securityContext": {"privileged": true}}}), &[], Some(("spec.addons.konnectivity.server.securityContext.privileged", "ReachesBeyond")))]
+fn the_tunnels_server_is_held_like_the_other_containers(
+    #[case] konnectivity: Value,
+    #[case] registries: &[&str],
+    #[case] expected: Option<(&str, &str)>,
+) {
+    let mut tcp = tcp(json!({}));
+    tcp.spec.addons.konnectivity = Some(serde_json::from_value(konnectivity).unwrap());
+    let trust = Trust {
+        registries: registries.iter().map(ToString::to_string).collect(),
+        ..Trust::default()
+    };
+    let denials = denials(&tcp, &Own::default(), &trust);
+    let found = denials.first().map(|denial| (denial.field.as_str(), denial.reason));
+    assert_eq!(found, expected, "{denials:?}");
 }

@@ -1,6 +1,7 @@
 //! TenantControlPlane.
 
 use api::kamaji::v1alpha1::TenantControlPlane;
+use tenancy::control_plane::placement;
 use tenancy::control_plane::{Surroundings, Verdict, admit_create, admit_update, complete};
 use tenancy::denial::Decision;
 
@@ -13,7 +14,10 @@ pub fn mutate(input: &Input<'_, TenantControlPlane>) -> Decision<TenantControlPl
     let Some(wanted) = input.object.filter(|_| input.request.operation == Operation::Create) else {
         return Decision::Allow;
     };
-    Decision::Change(Box::new(complete(wanted, input.view.default_data_store())), Vec::new())
+    // What waits for a place in a pool is not put into the default store.
+    let default = input.view.default_data_store();
+    let default = default.filter(|_| !placement::is_wanted(wanted, &input.view.data_stores(), default));
+    Decision::Change(Box::new(complete(wanted, default)), Vec::new())
 }
 
 /// Refuses what the programs behind a control plane would not take, and what is not its author's to reach.
@@ -32,6 +36,7 @@ pub fn validate(input: &Input<'_, TenantControlPlane>) -> Decision<TenantControl
         default_data_store: input.view.default_data_store(),
         node_port_range: input.view.node_port_range(),
         node_ports: &input.facts.node_ports,
+        gateway_api: input.facts.gateway_api,
         own: &input.facts.own,
         trust: &trust,
     };

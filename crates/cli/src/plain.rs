@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 /// On one line, and with nothing in it that a terminal would obey.
-pub(super) fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     text.chars().flat_map(escaped).collect()
 }
 
@@ -16,7 +16,7 @@ fn escaped(c: char) -> impl Iterator<Item = char> {
 }
 
 /// A heading with a line for each item, unless there are none.
-pub(super) fn section<T>(text: &mut String, heading: &str, items: &[T], line: impl Fn(&T) -> String) {
+pub(crate) fn section<T>(text: &mut String, heading: &str, items: &[T], line: impl Fn(&T) -> String) {
     if items.is_empty() {
         return;
     }

@@ -2,10 +2,21 @@
 
 use kube::core::Status;
 
+/// The same codes, for `--help`.
+pub(crate) const EXIT_CODES: &str = "Exit codes:
+  0  done, or nothing to do
+  1  failed: the cluster cannot be reached, an object cannot be read
+  2  the command line does not read
+  3  refused: by a rule of tenancy, by RBAC, by the API server
+  4  what the command names is not there
+  5  written, and not in force within --timeout
+  6  the deletion was not confirmed
+  130  interrupted while waiting; what was written stays";
+
 /// Why a command stopped short of what it was asked for. Everything else that can go wrong ends with code 1, and a
 /// command line that does not read with code 2.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Stopped {
+pub(crate) enum Stopped {
     /// A rule says no: ours, or the API server's answer word for word.
     #[error("{0}")]
     Refused(String),
@@ -15,6 +26,9 @@ pub(super) enum Stopped {
     /// The change was written, and did not take effect in the time that `--timeout` gave it.
     #[error("{0}")]
     TimedOut(String),
+    /// Ctrl-C while waiting. The change was written.
+    #[error("{0}")]
+    Interrupted(String),
     /// Nobody confirmed the deletion.
     #[error("{0}")]
     NotConfirmed(String),
@@ -23,11 +37,15 @@ pub(super) enum Stopped {
 const REFUSED: u8 = 3;
 
 impl Stopped {
-    pub(super) fn refused(sentence: impl Into<String>) -> anyhow::Error {
+    pub(crate) fn refused(sentence: impl Into<String>) -> anyhow::Error {
         Self::Refused(sentence.into()).into()
     }
 
-    pub(super) fn no_tenant(name: &str) -> anyhow::Error {
+    pub(crate) fn not_found(sentence: impl Into<String>) -> anyhow::Error {
+        Self::NotFound(sentence.into()).into()
+    }
+
+    pub(crate) fn no_tenant(name: &str) -> anyhow::Error {
         Self::NotFound(format!("no tenant {name:?}; `cotenant tenant list` shows them")).into()
     }
 
@@ -37,6 +55,7 @@ impl Stopped {
             Self::NotFound(_) => 4,
             Self::TimedOut(_) => 5,
             Self::NotConfirmed(_) => 6,
+            Self::Interrupted(_) => 130,
         }
     }
 }
@@ -54,7 +73,7 @@ fn is_forbidden(error: &anyhow::Error) -> bool {
 }
 
 /// What the API server said to a write: its refusals are told in its own words.
-pub(super) fn of_write(error: kube::Error, what: &str) -> anyhow::Error {
+pub(crate) fn of_write(error: kube::Error, what: &str) -> anyhow::Error {
     match error {
         kube::Error::Api(status) if is_refusal(&status) => Stopped::refused(status.message.clone()),
         error => anyhow::Error::from(error).context(format!("failed to {what}")),
@@ -67,7 +86,7 @@ fn is_refusal(status: &Status) -> bool {
 }
 
 /// Whether a write met another one, and is worth deciding anew.
-pub(super) fn is_conflict(error: &kube::Error) -> bool {
+pub(crate) fn is_conflict(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 409 && status.reason == "Conflict")
 }
 

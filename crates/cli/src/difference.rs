@@ -5,17 +5,17 @@ use serde_json::Value;
 
 /// A field that differs. Fields that come or go with everything below them are told leaf by leaf.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct Field {
+pub(crate) struct Field {
     /// `spec.owners[0].name`, `metadata.labels[capsule.clastix.io/tenant]`
-    pub(super) path: String,
+    pub(crate) path: String,
     /// `None`: it was not there.
-    pub(super) before: Option<Value>,
+    pub(crate) before: Option<Value>,
     /// `None`: it is gone.
-    pub(super) after: Option<Value>,
+    pub(crate) after: Option<Value>,
 }
 
 /// What differs, in the order of the names. Null, `false`, and empty lists, maps and texts are as good as absent.
-pub(super) fn difference(before: Option<Value>, after: Option<Value>) -> Vec<Field> {
+pub(crate) fn difference(before: Option<Value>, after: Option<Value>) -> Vec<Field> {
     let mut fields = Vec::new();
     compare("", before, after, &mut fields);
     fields
@@ -77,7 +77,7 @@ fn is_something(value: &Value) -> bool {
 
 impl Field {
     /// `spec.cordoned: (none) -> true`
-    pub(super) fn told(&self) -> String {
+    pub(crate) fn told(&self) -> String {
         match (&self.before, &self.after) {
             (None, Some(after)) => format!("{}: {}", self.path, text(after)),
             (Some(before), after) => {

@@ -1,0 +1,377 @@
+//! A control plane whose data moves from one DataStore to another: where the passes find it meanwhile, and how the pods are
+//! led over. The work itself, and why it is safe, is in [`crate::migration`].
+//!
+//! Until the switch a pass does what it always does, with the first store: certificates are renewed and somebody's hand is
+//! undone also while a large store is copied. After it a pass does the same with the second. In between there is nothing.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use api::kamaji::names::CLEANUP_PRIOR_MIGRATION_ANNOTATION;
+use api::kamaji::v1alpha1::{DataStore, Driver};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::ResourceExt as _;
+use runtime::report::chain;
+
+use super::Pass;
+use crate::datastore::pod_access::PodAccess;
+use crate::datastore::store::Login;
+use crate::desired::{Account, Hosted, Waiting};
+use crate::error::Error;
+use crate::migration::{self, Known, Order, Side, Stage, Step};
+use crate::observe::Observed;
+use crate::{Key, status, store};
+
+/// How soon to look again at what nobody tells of.
+const SOON: Duration = Duration::from_secs(5);
+
+/// Reason of the condition while all goes well.
+const MIGRATING: &str = "Migrating";
+
+/// What a pass has to know.
+pub(super) enum Moving {
+    /// Nothing moves.
+    No,
+    /// `hosted` names the store and the account where the data is. What that store gives to pods, unless it is not to be had.
+    Here(Option<PodAccess>),
+    /// The pass cannot go on; why has been said.
+    Unclear,
+}
+
+/// The other end of a move, and where it is.
+type Found = (String, Stage);
+
+impl Pass<'_> {
+    /// Finds or begins the move to the store that is asked for.
+    pub(super) async fn moving(
+        &mut self,
+        datastore: &DataStore,
+        hosted: &mut Hosted<'_>,
+        observed: &Observed,
+    ) -> Result<Moving, Error> {
+        self.step = status::DATASTORE;
+        if datastore.spec.driver != Driver::Etcd {
+            return Ok(Moving::No);
+        }
+        let (source, stage) = match self.find(hosted, observed).await? {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(Moving::No),
+            Err(waiting) => {
+                self.stops.push(waiting);
+                self.look_again = Some(SOON);
+                return Ok(Moving::Unclear);
+            }
+        };
+        let target = hosted.datastore.name.clone();
+        let message = match stage {
+            Stage::Settled => return Ok(Moving::No),
+            Stage::Switched(account) => {
+                return self
+                    .switched(&source, account, datastore, hosted)
+                    .await
+                    .map(Moving::Here);
+            }
+            Stage::Failed(reason, message) => {
+                let message = format!("the data stays in the DataStore {source} for now: {message}");
+                self.stops.push(Waiting::datastore(reason, message));
+                return self.at_source(&source, hosted, observed).await;
+            }
+            Stage::Copying | Stage::Again => {
+                format!("the data is being copied from the DataStore {source} to {target}; reads and writes go on")
+            }
+            Stage::Frozen | Stage::Committing => {
+                format!("what changed last is moved from the DataStore {source} to {target}; reads go on, writes wait")
+            }
+        };
+        self.migrating = true;
+        self.stops.push(Waiting::datastore(MIGRATING, message));
+        self.at_source(&source, hosted, observed).await
+    }
+
+    async fn find(&self, hosted: &Hosted<'_>, observed: &Observed) -> Result<Result<Option<Found>, Waiting>, Error> {
+        let (owner, target) = (self.owner(), hosted.datastore.name.as_str());
+        match self.ctx.migrations.stage(owner, target) {
+            Some((Some(source), Stage::Again)) => return self.begin(source, target, observed).await,
+            Some((source, stage)) => return Ok(Ok(source.map(|source| (source, stage)))),
+            None => {}
+        }
+        if !self.ctx.migrations.give_up(owner) {
+            let message = "the move to another DataStore is at its end and cannot be given up now".to_owned();
+            return Ok(Err(Waiting::datastore(MIGRATING, message)));
+        }
+        if let Some(source) = self.moved_from(&hosted.datastore) {
+            return self.begin(source, target, observed).await;
+        }
+        // A store that cannot be asked is reported on by whoever needs it.
+        let Ok(Some(side)) = self.side(target).await else {
+            return Ok(Ok(None));
+        };
+        let Ok(known) = migration::look_up(&side, owner).await else {
+            return Ok(Ok(None));
+        };
+        match known {
+            Known::Nothing => {}
+            Known::Arriving {
+                from,
+                step: Step::Copying,
+            } => return self.begin(from, target, observed).await,
+            Known::Arriving { from, step } => match migration::account(&side, owner).await {
+                Ok(Some(account)) if step == Step::Switched => {
+                    self.ctx.migrations.switched(owner, &from, target, account.clone());
+                    return Ok(Ok(Some((from, Stage::Switched(account)))));
+                }
+                Ok(Some(account)) => {
+                    self.clean(&from, side, account).await;
+                    return Ok(Ok(None));
+                }
+                Ok(None) => {}
+                Err(error) => return Ok(Err(waiting(&error))),
+            },
+            Known::Leaving { to } => {
+                let other = self.side(&to).await.ok().flatten();
+                if let Err(error) = migration::stay(&side, other.as_ref(), owner).await {
+                    return Ok(Err(waiting(&error)));
+                }
+            }
+        }
+        self.ctx.migrations.settle(owner, target);
+        Ok(Ok(None))
+    }
+
+    async fn begin(
+        &self,
+        source: String,
+        target: &str,
+        observed: &Observed,
+    ) -> Result<Result<Option<Found>, Waiting>, Error> {
+        let refused = |reason, message| Ok(Err(Waiting::datastore(reason, message)));
+        if !self.tcp.spec.data_store_overrides.is_empty() {
+            let message = format!(
+                "spec.dataStore: with spec.dataStoreOverrides the data stays in the DataStore {source}; moving to \
+                 {target} needs all kinds in one store"
+            );
+            return refused("MigrationNotServed", message);
+        }
+        let Some(to) = self.side(target).await? else {
+            return Ok(Ok(None));
+        };
+        let Some(from) = self.side(&source).await? else {
+            // A status may say anything. Only what is half copied must not be taken for all of it.
+            let known = migration::look_up(&to, self.owner()).await;
+            if let Ok(Known::Arriving {
+                step: Step::Copying, ..
+            }) = known
+            {
+                let message = format!(
+                    "the data of this control plane is in the DataStore {source}, which does not exist or is no etcd; make \
+                     it again, and the data moves to {target}"
+                );
+                return refused("DataStoreMissing", message);
+            }
+            return Ok(Ok(None));
+        };
+        self.leave_third(&from, target).await;
+        let annotation = self.tcp.annotations().get(CLEANUP_PRIOR_MIGRATION_ANNOTATION);
+        let agreed = self.agreed(observed, &source);
+        let order = Order {
+            owner: self.owner().to_owned(),
+            source: from,
+            target: to,
+            agreed: agreed.filter(|names| self.shares_names(names).is_none()),
+            empty_target: annotation.is_some_and(|value| value == "true"),
+        };
+        let (queue, key) = (self.ctx.queue.clone(), Key::to(self.tcp));
+        self.ctx.migrations.start(order, move || queue.enqueue(key.clone()));
+        Ok(Ok(Some((source, Stage::Copying))))
+    }
+
+    /// What earlier moves have begun or left in a third store is removed there.
+    async fn leave_third(&self, source: &Side, target: &str) {
+        let owner = self.owner();
+        let (third, left) = match migration::look_up(source, owner).await {
+            Ok(Known::Leaving { to }) if to != target => {
+                let other = self.side(&to).await.ok().flatten();
+                (to, migration::stay(source, other.as_ref(), owner).await)
+            }
+            Ok(Known::Arriving {
+                from,
+                step: Step::Cleaning,
+            }) if from != target => {
+                let left = self.empty(&from, source.clone()).await;
+                (from, left)
+            }
+            _ => return,
+        };
+        if let Err(error) = left {
+            let error = chain(&error);
+            tracing::warn!(object.r#ref = %Key::to(self.tcp), datastore = third, error, "left a copy in a datastore");
+        }
+    }
+
+    async fn empty(&self, source: &str, target: Side) -> Result<(), migration::Error> {
+        let side = self.side(source).await.ok().flatten();
+        let Some((source, account)) = side.zip(migration::account(&target, self.owner()).await?) else {
+            return Ok(());
+        };
+        let order = Order {
+            owner: self.owner().to_owned(),
+            source,
+            target,
+            agreed: None,
+            empty_target: false,
+        };
+        migration::empty(&order, &account).await
+    }
+
+    /// The pods stay with the first store.
+    async fn at_source(&mut self, source: &str, hosted: &mut Hosted<'_>, observed: &Observed) -> Result<Moving, Error> {
+        let ctx = self.ctx;
+        let Some(datastore) = ctx.watches.datastores.get(None, source) else {
+            return Ok(Moving::Unclear);
+        };
+        let facts = ctx.stores.locate(&ctx.watches, &datastore).await;
+        let known = ctx.tenants.account_in(self.tcp, &facts);
+        let Some(account) = known.or_else(|| self.agreed(observed, source)) else {
+            return Ok(Moving::Unclear);
+        };
+        hosted.datastore = facts;
+        hosted.account = account;
+        self.account_ready = true;
+        let credentials = ctx.stores.credentials(&ctx.client, &datastore).await?;
+        Ok(Moving::Here(Some(credentials.pods.clone())))
+    }
+
+    /// The pods follow to the second store. Those that have not yet may go on reading from the first.
+    async fn switched(
+        &mut self,
+        source: &str,
+        account: Account,
+        datastore: &DataStore,
+        hosted: &mut Hosted<'_>,
+    ) -> Result<Option<PodAccess>, Error> {
+        let ctx = self.ctx;
+        if let Some(left) = ctx.watches.datastores.get(None, source) {
+            let left = ctx.stores.locate(&ctx.watches, &left).await;
+            hosted.datastore.destinations.extend(left.destinations);
+        }
+        let message = format!(
+            "the data is in the DataStore {}, to which the pods are led over; reads go on, writes wait",
+            hosted.datastore.name
+        );
+        self.stops.push(Waiting::datastore(MIGRATING, message));
+        hosted.account = account;
+        self.account_ready = true;
+        self.migrating = true;
+        self.left = Some(source.to_owned());
+        self.look_again = Some(SOON);
+        let credentials = ctx.stores.credentials(&ctx.client, datastore).await?;
+        Ok(Some(credentials.pods.clone()))
+    }
+
+    /// Once all pods use the second store, it may be written to, and the first is emptied.
+    pub(super) async fn lead_over(&mut self, hosted: &Hosted<'_>, wanted: &Deployment) -> Result<(), Error> {
+        let Some(source) = self.left.clone() else { return Ok(()) };
+        let target = hosted.datastore.name.as_str();
+        let there = self
+            .deployment
+            .as_ref()
+            .is_some_and(|live| status::settled(live) && same_template(live, wanted));
+        if !there || store::recorded(self.tcp) != Some(target) {
+            return Ok(());
+        }
+        self.step = status::DATASTORE;
+        let Some(side) = self.side(target).await? else {
+            return Ok(());
+        };
+        if let Err(error) = migration::release(&side, &hosted.account, self.owner()).await {
+            self.stops.push(waiting(&error));
+            self.look_again = Some(SOON);
+            return Ok(());
+        }
+        self.ctx
+            .tenants
+            .remember_account(self.tcp, &hosted.datastore, &hosted.account);
+        self.clean(&source, side, hosted.account.clone()).await;
+        self.stops.retain(|stop| stop.reason != MIGRATING);
+        self.migrating = false;
+        // Once more, without the first store.
+        self.ctx.queue.enqueue(Key::to(self.tcp));
+        Ok(())
+    }
+
+    /// A store that is not there any more needs no cleaning.
+    async fn clean(&self, source: &str, target: Side, account: Account) {
+        let (owner, name) = (self.owner().to_owned(), target.name.clone());
+        match self.side(source).await {
+            Ok(Some(source)) => {
+                let order = Order {
+                    owner,
+                    source,
+                    target,
+                    agreed: None,
+                    empty_target: false,
+                };
+                self.ctx.migrations.clean(order, account);
+            }
+            Ok(None) => self.ctx.migrations.settle(&owner, &name),
+            Err(error) => {
+                let error = chain(&error);
+                tracing::warn!(object.r#ref = %Key::to(self.tcp), datastore = source, error, "left data in a datastore");
+                self.ctx.migrations.settle(&owner, &name);
+            }
+        }
+    }
+
+    /// Stores beside the present one in which something of this control plane may be: those at the other end of a move.
+    pub(super) async fn other_ends(&self, names: &BTreeSet<String>) -> Vec<String> {
+        self.ctx.migrations.give_up(self.owner());
+        let mut others = Vec::new();
+        for name in names {
+            let Ok(Some(side)) = self.side(name).await else {
+                continue;
+            };
+            match migration::look_up(&side, self.owner()).await {
+                Ok(Known::Arriving { from: other, .. } | Known::Leaving { to: other }) => others.push(other),
+                Ok(Known::Nothing) | Err(_) => {}
+            }
+        }
+        others
+    }
+
+    /// How to get into an etcd. `None`: there is no such DataStore, or it is no etcd.
+    async fn side(&self, name: &str) -> Result<Option<Side>, Error> {
+        let ctx = self.ctx;
+        let Some(datastore) = ctx.watches.datastores.get(None, name) else {
+            return Ok(None);
+        };
+        let credentials = ctx.stores.credentials(&ctx.client, &datastore).await?;
+        Ok(match &credentials.login {
+            Login::Etcd(login) => Some(Side {
+                name: name.to_owned(),
+                login: login.clone(),
+            }),
+            _ => None,
+        })
+    }
+
+    fn owner(&self) -> &str {
+        self.tcp.metadata.uid.as_deref().unwrap_or_default()
+    }
+}
+
+fn waiting(error: &migration::Error) -> Waiting {
+    Waiting::datastore(error.category(), chain(error))
+}
+
+/// Whether what runs has been made from this template, as far as it is ours.
+fn same_template(live: &Deployment, wanted: &Deployment) -> bool {
+    let annotations = |deployment: &Deployment| {
+        let template = deployment.spec.as_ref()?.template.metadata.clone()?;
+        template.annotations
+    };
+    let live = annotations(live).unwrap_or_default();
+    annotations(wanted)
+        .unwrap_or_default()
+        .iter()
+        .all(|(name, value)| live.get(name) == Some(value))
+}

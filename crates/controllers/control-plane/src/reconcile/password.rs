@@ -1,0 +1,97 @@
+//! The password of a control plane's user: made once, kept in the control plane's Secret, and true in the store before any
+//! pod is given it.
+//!
+//! Whether it is true is tried by logging in as the user, so a store where it is right is not written to. It is tried when
+//! the Secret is new to this process, and again and again while pods are not available: somebody may have changed it in
+//! the store, and nothing else would tell.
+
+use std::time::Duration;
+
+use api::kamaji::v1alpha1::DataStore;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Secret;
+
+use super::Pass;
+use super::account::claim;
+use crate::Key;
+use crate::datastore::error::StoreError;
+use crate::datastore::store::Store;
+use crate::desired::secrets::{Action, SecretPlan, text};
+use crate::desired::{Account, Hosted, Objects};
+use crate::error::Error;
+
+/// How long a password that was right counts as right while pods are not available.
+const TRY_AGAIN: Duration = Duration::from_secs(15);
+
+const COMPONENT: &str = "datastore-config";
+
+impl Pass<'_> {
+    /// Makes the password in the Secret the one that the store knows. Gives whether pods may be given it: not if it is new
+    /// and the store, by `reachable`, cannot be asked.
+    pub(super) async fn tell_password(
+        &mut self,
+        datastore: &DataStore,
+        hosted: &Hosted<'_>,
+        objects: &Objects,
+        reachable: bool,
+    ) -> Result<bool, Error> {
+        let ctx = self.ctx;
+        let secret = objects.secrets.iter().find(|(recipe, _)| recipe.component == COMPONENT);
+        let password = secret.and_then(|(_, data)| text(data, "DB_PASSWORD"));
+        let (Some(password), true) = (password, hosted.datastore.kine.is_some()) else {
+            return Ok(true);
+        };
+        if !reachable {
+            let is_new =
+                |secret: &SecretPlan| secret.component == COMPONENT && matches!(secret.action, Action::Issue(_));
+            return Ok(!self.plan.as_ref().is_some_and(|plan| plan.secrets.iter().any(is_new)));
+        }
+        let available = self.deployment.as_ref().is_some_and(is_available);
+        if !available {
+            self.look_again = Some(TRY_AGAIN);
+        }
+        let checksum = objects.checksums.get(COMPONENT).map_or("", String::as_str);
+        let fresh = (!available).then_some(TRY_AGAIN);
+        if ctx.tenants.password_is_true(self.tcp, checksum, fresh) {
+            return Ok(true);
+        }
+        let failed = |source| Error::Datastore {
+            datastore: hosted.datastore.name.clone(),
+            source,
+        };
+        let credentials = ctx.stores.credentials(&ctx.client, datastore).await?;
+        let mut store = Store::connect(&credentials.login).await.map_err(failed)?;
+        let claim = claim(self.tcp, &hosted.account);
+        if store.set_password(&claim, password).await.map_err(failed)? {
+            tracing::info!(object.r#ref = %Key::to(self.tcp), datastore = hosted.datastore.name, "set the password of an account");
+        }
+        ctx.tenants.remember_password(self.tcp, checksum);
+        Ok(true)
+    }
+}
+
+impl Pass<'_> {
+    /// Names that an older operator has set up, if the store believes the password of the Secret. Whoever may write status
+    /// and Secret may write any name there, also of a database that no control plane has ever had.
+    pub(super) async fn proven(
+        &self,
+        store: &mut Store,
+        names: Option<Account>,
+        secret: Option<&Secret>,
+    ) -> Result<Option<Account>, StoreError> {
+        let Some(names) = names else { return Ok(None) };
+        let data = secret.and_then(|secret| secret.data.as_ref());
+        let password = data.and_then(|data| text(data, "DB_PASSWORD")).unwrap_or_default();
+        let proven = store.proves(&claim(self.tcp, &names), password).await?;
+        if !proven {
+            let Account { schema, user } = &names;
+            tracing::warn!(object.r#ref = %Key::to(self.tcp), schema, user, "left names alone that a status claims and no password proves");
+        }
+        Ok(Some(names).filter(|_| proven))
+    }
+}
+
+fn is_available(deployment: &Deployment) -> bool {
+    let status = deployment.status.as_ref();
+    status.is_some_and(|status| status.unavailable_replicas.unwrap_or_default() == 0)
+}

@@ -1,0 +1,109 @@
+//! Kinds that are held in another etcd than the rest, against two real ones.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's own functions are tests too")]
+
+mod bed;
+
+use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::api::DeleteParams;
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+use testbed::EtcdFixture;
+
+use bed::{World, create, eventually, when};
+
+async fn create_datastore(world: &World, name: &str, etcd: &EtcdFixture) {
+    let values = json!({
+        "ca.crt": etcd.ca_cert_pem, "ca.key": etcd.ca_key_pem, "tls.crt": etcd.root_cert_pem, "tls.key": etcd.root_key_pem,
+    });
+    create::<Secret>(&world.api(), json!({"metadata": {"name": name}, "stringData": values})).await;
+    let from = |key: &str| json!({"secretReference": {"name": name, "namespace": world.namespace, "keyPath": key}});
+    let spec = json!({
+        "driver": "etcd",
+        "endpoints": [etcd.endpoint],
+        "tlsConfig": {
+            "certificateAuthority": {"certificate": from("ca.crt"), "privateKey": from("ca.key")},
+            "clientCertificate": {"certificate": from("tls.crt"), "privateKey": from("tls.key")},
+        },
+    });
+    let datastores: Api<DataStore> = Api::all(world.client.clone());
+    create(&datastores, json!({"metadata": {"name": name}, "spec": spec})).await;
+}
+
+fn arguments(deployment: &Deployment) -> Vec<String> {
+    let pod = deployment.spec.as_ref().unwrap().template.spec.as_ref().unwrap();
+    let api_server = pod.containers.iter().find(|one| one.name == "kube-apiserver").unwrap();
+    api_server.args.clone().unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_are_held_in_a_store_of_their_own_under_the_same_account() {
+    let world = World::new(&[]).await;
+    let beside = world.etcd.start_beside().await;
+    create_datastore(&world, "events", &beside).await;
+    let overrides = json!({"dataStoreOverrides": [{"resource": "/events", "dataStore": "events"}]});
+    let uid = world.create_control_plane("mine", overrides).await.uid().unwrap();
+    world.until_carried_out("mine").await;
+
+    let deployments: Api<Deployment> = world.api();
+    let arguments = arguments(&deployments.get("mine").await.unwrap());
+    let expected = format!("--etcd-servers-overrides=/events#https://{}", beside.endpoint);
+    assert!(arguments.contains(&expected), "{arguments:?}");
+    let policies: Api<NetworkPolicy> = world.api();
+    let policy = serde_json::to_string(&policies.get("mine").await.unwrap().spec).unwrap();
+    let (address, _) = beside.endpoint.rsplit_once(':').unwrap();
+    assert!(policy.contains(&format!("{address}/32")), "{policy}");
+    for etcd in [&world.etcd, &beside] {
+        let role = etcd.etcdctl(&["role", "get", &uid]).await.unwrap();
+        assert!(role.contains(&format!("[/{uid}/, /{uid}0)")), "{role}");
+        let user = etcd.etcdctl(&["user", "get", &uid]).await.unwrap();
+        assert!(user.contains(&format!("Roles: {uid}")), "{user}");
+    }
+
+    let control_planes: Api<TenantControlPlane> = world.api();
+    control_planes.delete("mine", &DeleteParams::default()).await.unwrap();
+    eventually("mine is gone", || async {
+        let left = control_planes
+            .get_opt("mine")
+            .await
+            .map_err(|error| error.to_string())?;
+        when(left.is_none(), || format!("{left:#?}"))
+    })
+    .await;
+    for etcd in [&world.etcd, &beside] {
+        let roles = etcd.etcdctl(&["role", "list"]).await.unwrap();
+        assert!(!roles.contains(&uid), "{roles}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_of_another_authority_is_refused_and_what_runs_stays() {
+    let world = World::new(&[]).await;
+    let stranger = EtcdFixture::start().await;
+    create_datastore(&world, "stranger", &stranger).await;
+    world.create_control_plane("mine", json!({})).await;
+    world.until_carried_out("mine").await;
+    let deployments: Api<Deployment> = world.api();
+    let before = deployments.get("mine").await.unwrap();
+
+    let overrides: Value = json!({"dataStoreOverrides": [{"resource": "/events", "dataStore": "stranger"}]});
+    world.change("mine", overrides).await;
+    eventually("the author is told", || async {
+        let conditions = world.control_plane("mine").await.status.unwrap_or_default().conditions;
+        let told = conditions.iter().any(|one| one.reason == "AuthoritiesDiffer");
+        when(told, || format!("{conditions:#?}"))
+    })
+    .await;
+    let after = deployments.get("mine").await.unwrap();
+    assert_eq!(after.metadata.generation, before.metadata.generation);
+    let roles = stranger.etcdctl(&["role", "list"]).await.unwrap();
+    assert_eq!(roles.trim(), "root");
+
+    world.change("mine", json!({"dataStoreOverrides": null})).await;
+    world.until_carried_out("mine").await;
+    let after = deployments.get("mine").await.unwrap();
+    assert_eq!(after.metadata.generation, before.metadata.generation);
+}

@@ -1,0 +1,144 @@
+//! Control planes that are scaled as autoscalers do it, to nothing and back. There are no nodes: that pods are ready is said
+//! in their status, as a kubelet would.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's own functions are tests too")]
+
+mod bed;
+
+use std::collections::BTreeMap;
+
+use api::kamaji::v1alpha1::{Phase, TenantControlPlane};
+use bed::{World, eventually, when};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+
+impl World {
+    async fn until_phase(&self, name: &str, phase: Phase) -> TenantControlPlane {
+        eventually(&format!("{name} is {phase:?}"), || async {
+            self.make_pods_ready(name).await;
+            let tcp = self.control_plane(name).await;
+            let status = tcp.status.clone().unwrap_or_default();
+            when(status.phase() == Some(phase), || format!("{status:#?}")).map(|()| tcp)
+        })
+        .await
+    }
+
+    /// Says of all pods of a control plane that they are ready, as a kubelet would.
+    async fn make_pods_ready(&self, name: &str) {
+        let labels = ListParams::default().labels(&format!("kamaji.clastix.io/name={name}"));
+        let status = json!({"status": {
+            "phase": "Running",
+            "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-11-20T12:00:00Z"}],
+        }});
+        let pods: Api<Pod> = self.api();
+        for pod in pods.list(&labels).await.unwrap() {
+            // It may be gone by now.
+            let _ = pods
+                .patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&status))
+                .await;
+        }
+    }
+
+    /// Reads the scale and writes another, which is all that an autoscaler does. Who is overtaken by another writer comes
+    /// again.
+    async fn scale(&self, name: &str, replicas: i32) {
+        let control_planes: Api<TenantControlPlane> = self.api();
+        eventually("the scale is written", || async {
+            let version = control_planes.get_scale(name).await.unwrap().metadata.resource_version;
+            let patch = json!({"metadata": {"resourceVersion": version}, "spec": {"replicas": replicas}});
+            let written = control_planes
+                .patch_scale(name, &PatchParams::default(), &Patch::Merge(&patch))
+                .await;
+            written.map(drop).map_err(|error| error.to_string())
+        })
+        .await;
+    }
+
+    /// Until the scale says so many, of pods that its selector finds.
+    async fn until_scaled(&self, name: &str, replicas: i32) {
+        let control_planes: Api<TenantControlPlane> = self.api();
+        eventually(&format!("{name} has {replicas} pods"), || async {
+            let scale = control_planes.get_scale(name).await.unwrap();
+            let told = scale.status.clone().unwrap_or_default();
+            when(told.replicas == replicas, || format!("{scale:?}"))?;
+            let selector = ListParams::default().labels(&told.selector.unwrap());
+            let pods = self.api::<Pod>().list(&selector).await.unwrap().items;
+            let living = pods
+                .iter()
+                .filter(|pod| pod.metadata.deletion_timestamp.is_none())
+                .count();
+            when(living == usize::try_from(replicas).unwrap(), || {
+                format!("{living} pods")
+            })
+        })
+        .await;
+    }
+
+    async fn secrets(&self, name: &str) -> BTreeMap<String, (String, String)> {
+        let named = ListParams::default().labels(&format!("kamaji.clastix.io/name={name}"));
+        let secrets = self.api::<Secret>().list(&named).await.unwrap();
+        let seen = |secret: Secret| {
+            (
+                secret.name_any(),
+                (secret.uid().unwrap(), secret.resource_version().unwrap()),
+            )
+        };
+        secrets.into_iter().map(seen).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_control_plane_sleeps_and_wakes_with_its_data_through_the_scale_subresource() {
+    let world = World::new(&[]).await;
+    let made = world.create_control_plane("oil", json!({})).await;
+    world.until_phase("oil", Phase::Ready).await;
+    let key = format!("/{}/registry/x", made.uid().unwrap());
+    world.etcd.etcdctl(&["put", &key, "kept"]).await.unwrap();
+    let secrets = world.secrets("oil").await;
+
+    world.scale("oil", 3).await;
+    world.until_scaled("oil", 3).await;
+    world.until_phase("oil", Phase::Ready).await;
+
+    world.scale("oil", 0).await;
+    world.until_scaled("oil", 0).await;
+    let asleep = world.until_carried_out("oil").await.status.unwrap();
+    assert_eq!(asleep.phase(), Some(Phase::Sleeping));
+    assert_eq!(asleep.installed_version(), Some("v1.36.3"));
+    let said: BTreeMap<_, _> = asleep
+        .conditions
+        .iter()
+        .map(|one| (one.type_.as_str(), (one.status.as_str(), one.reason.as_str())))
+        .collect();
+    assert_eq!(said["Ready"], ("False", "Sleeping"));
+    assert_eq!(said["Deployed"], ("True", "Sleeping"));
+    // Nothing is asked of who sleeps.
+    assert_eq!(said["ClusterConfigured"], ("False", "Sleeping"));
+
+    // Changes are taken while it sleeps, and do not wake it.
+    world
+        .change("oil", json!({"networkProfile": {"certSANs": ["oil.example"]}}))
+        .await;
+    world.until_carried_out("oil").await;
+    let deployment = world.api::<Deployment>().get("oil").await.unwrap();
+    assert_eq!(deployment.spec.unwrap().replicas, Some(0));
+
+    world.scale("oil", 1).await;
+    world.until_scaled("oil", 1).await;
+    let awake = world.until_phase("oil", Phase::Ready).await.status.unwrap();
+    assert_eq!(awake.storage.unwrap().setup.unwrap().schema, made.uid());
+    let kept = world.etcd.etcdctl(&["get", &key, "--print-value-only"]).await.unwrap();
+    assert_eq!(kept.trim(), "kept");
+    // The same keys, but of the certificate that got a name.
+    let mut after = world.secrets("oil").await;
+    let mut before = secrets;
+    let certificate = "oil-api-server-certificate";
+    assert_ne!(
+        before.remove(certificate).unwrap().1,
+        after.remove(certificate).unwrap().1
+    );
+    assert_eq!(before, after);
+}
