@@ -108,7 +108,8 @@ async fn approve_and_wait(
     }
 }
 
-/// The administrator's kubeconfig of a hosted control plane, from its `<name>-admin-kubeconfig` Secret.
+/// The administrator's kubeconfig of a hosted control plane, from its `<name>-admin-kubeconfig` Secret. Others may write
+/// that, so only what we know of a kubeconfig is taken: no program to run, no file to read.
 pub(crate) async fn of_control_plane(client: &Client, plane: &TenantControlPlane) -> anyhow::Result<String> {
     let namespace = plane.namespace().context("a TenantControlPlane lies in a namespace")?;
     let name = format!("{}-admin-kubeconfig", plane.name_any());
@@ -120,5 +121,42 @@ pub(crate) async fn of_control_plane(client: &Client, plane: &TenantControlPlane
     let kubeconfig = data
         .get("admin.conf")
         .with_context(|| format!("the Secret {namespace}/{name} has no admin.conf"))?;
-    String::from_utf8(kubeconfig.0.clone()).context("admin.conf is not text")
+    known(&kubeconfig.0).with_context(|| format!("admin.conf of the Secret {namespace}/{name} does not serve"))
+}
+
+fn known(kubeconfig: &[u8]) -> anyhow::Result<String> {
+    let text = std::str::from_utf8(kubeconfig).context("it is not text")?;
+    Ok(pki::Kubeconfig::parse(text)?.to_yaml())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kubeconfig_names_no_programs_and_no_files() {
+        let wanted = pki::Kubeconfig {
+            cluster: "c".to_owned(),
+            server: "https://one:6443".to_owned(),
+            ca_pem: "CA".to_owned(),
+            user: "u".to_owned(),
+            client: pki::KeyPair {
+                cert_pem: "CERT".to_owned(),
+                key_pem: "KEY".to_owned(),
+            },
+            namespace: None,
+            tls_server_name: None,
+        }
+        .to_yaml();
+        let extended = wanted
+            .replace(
+                "  user:\n    client-",
+                "  user:\n    exec: {command: canary}\n    tokenFile: /canary\n    client-",
+            )
+            .replace("    server:", "    proxy-url: http://canary\n    server:");
+        assert_eq!(extended.matches("canary").count(), 3);
+        assert_eq!(known(extended.as_bytes()).unwrap(), wanted);
+        assert!(known(b"users: [{name: u, user: {exec: {command: canary}}}]").is_err());
+        assert!(known(&[0xff]).is_err());
+    }
 }

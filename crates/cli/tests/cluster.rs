@@ -285,7 +285,7 @@ async fn an_upgrade_over_two_minors_is_refused_without_steps_and_planned_with_th
     );
     let plan = adam.does(&format!("{upgrade} --step --via v1.35.7 --plan")).await;
     for line in [
-        "  it runs v1.34.2, then v1.35.7, then v1.36.3; pods are replaced one at a time",
+        "  it runs v1.34.2, then v1.35.7, then v1.36.3; pods are replaced as spec.controlPlane.deployment.strategy says",
         "      metadata.annotations[cotenant.dev/upgrade-path]: v1.35.7",
         "      spec.kubernetes.version: v1.34.2 -> v1.36.3",
     ] {

@@ -76,7 +76,8 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("cotenant: {}", runtime::report::chain(error.as_ref()));
+            let said = runtime::report::chain(error.as_ref());
+            eprintln!("cotenant: {}", cli::plain_lines(&said));
             ExitCode::from(cli::exit_code(&error))
         }
     }

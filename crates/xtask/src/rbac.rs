@@ -252,7 +252,9 @@ const CONTROL_PLANES: &[Grant] = &[
         &["tenantcontrolplanes", "datastores"],
         &["get", "list", "watch", "patch"],
     ),
-    grant(KAMAJI, &["tenantcontrolplanes/status", "datastores/status"], &["patch"]),
+    // What a predecessor wrote is taken out by a replacement.
+    grant(KAMAJI, &["tenantcontrolplanes/status"], &["patch", "update"]),
+    grant(KAMAJI, &["datastores/status"], &["patch"]),
     // Generators make kubeconfigs in the namespaces that they select by label.
     grant(KAMAJI, &["kubeconfiggenerators"], &["get", "list", "watch"]),
     grant(KAMAJI, &["kubeconfiggenerators/status"], &["patch"]),

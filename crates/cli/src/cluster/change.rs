@@ -137,7 +137,7 @@ pub(super) fn follows(before: &TenantControlPlane, after: &TenantControlPlane) -
         let path = upgrade::path(after).ok().flatten().unwrap_or_default();
         let steps = upgrade::steps(&path, from, wanted);
         told.push(format!(
-            "it runs {from}, then {}; pods are replaced one at a time",
+            "it runs {from}, then {}; pods are replaced as spec.controlPlane.deployment.strategy says",
             steps.join(", then ")
         ));
         if steps.len() > 1 {
@@ -165,9 +165,11 @@ pub(super) fn follows(before: &TenantControlPlane, after: &TenantControlPlane) -
         && from != to
     {
         told.push(format!(
-            "writes are refused while its data are copied from DataStore {from} to {to}"
+            "its data is copied from DataStore {from} to {to}; reads and writes go on while it is copied"
         ));
-        told.push(format!("what is in DataStore {from} stays there"));
+        told.push(format!(
+            "writes wait while the pods follow; then its data and account in DataStore {from} are deleted"
+        ));
     }
     told
 }
@@ -202,7 +204,7 @@ mod tests {
         assert_eq!(
             follows(&before, &after),
             [
-                "it runs v1.34.2, then v1.35.7, then v1.36.3; pods are replaced one at a time",
+                "it runs v1.34.2, then v1.35.7, then v1.36.3; pods are replaced as spec.controlPlane.deployment.strategy says",
                 "each version begins when the one before is Ready",
                 "its nodes keep their kubelets, which have to be v1.33 to v1.36",
             ]
@@ -240,6 +242,12 @@ mod tests {
         assert_eq!(patch(&before, &after), None);
         migrate(&mut after, "ssd");
         assert_eq!(patch(&before, &after).unwrap()["spec"], json!({"dataStore": "ssd"}));
-        assert_eq!(follows(&before, &after).len(), 2);
+        assert_eq!(
+            follows(&before, &after),
+            [
+                "its data is copied from DataStore hdd to ssd; reads and writes go on while it is copied",
+                "writes wait while the pods follow; then its data and account in DataStore hdd are deleted",
+            ]
+        );
     }
 }

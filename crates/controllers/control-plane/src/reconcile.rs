@@ -28,7 +28,9 @@ use runtime::report::is_not_found;
 use runtime::{Action, Report};
 use serde_json::json;
 
+pub(crate) use self::fronts::HOSTNAME_TAKEN;
 use self::migration::Moving;
+pub(crate) use self::placement::NO_PLACE;
 use crate::apply::{self, FIELD_MANAGER, Unowned};
 use crate::basis::{Basis, basis};
 use crate::desired::identity::{self, Ownership};
@@ -482,9 +484,12 @@ async fn announce(
     published: Option<&TenantControlPlaneStatus>,
 ) {
     for stopped in stops {
-        ctx.events
-            .warning(tcp, stopped.reason, "Reconcile", &stopped.message)
-            .await;
+        let (reason, message) = (stopped.reason, &stopped.message);
+        if [placement::PLACED, migration::MIGRATING].contains(&reason) {
+            ctx.events.normal(tcp, reason, "Reconcile", message).await;
+        } else {
+            ctx.events.warning(tcp, reason, "Reconcile", message).await;
+        }
     }
     let before = tcp.status.as_ref().and_then(TenantControlPlaneStatus::phase);
     let after = published.and_then(TenantControlPlaneStatus::phase);

@@ -20,8 +20,10 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Service, ServiceStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
+use runtime::events::shortened;
 
 use crate::desired::{self, Account, DatastoreFacts, Plan, Waiting, identity};
+use crate::inside::MOST_SAID;
 
 pub use fronts::Fronts;
 
@@ -481,7 +483,7 @@ fn done(tcp: &TenantControlPlane, work: &str, status: &TenantControlPlaneStatus,
             let asleep = tcp.spec.control_plane.deployment.replicas == 0;
             match (&outcome.inside.checksum, &outcome.inside.failure) {
                 _ if asleep => no("Sleeping", "the API server is asleep".to_owned()),
-                (_, Some((reason, message))) => no(reason, message.clone()),
+                (_, Some((reason, message))) => no(reason, shortened(message, MOST_SAID)),
                 (Some(_), None) => yes("Configured", "nodes can join and the add-ons are installed".to_owned()),
                 (None, None) => no("AwaitingApiServer", "the API server does not answer yet".to_owned()),
             }

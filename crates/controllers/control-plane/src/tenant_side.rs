@@ -259,7 +259,7 @@ async fn client(access: &Access) -> Result<Client, Error> {
 
 async fn client_at(access: &Access, address: SocketAddr) -> Result<Client, Error> {
     let failed = |error: &(dyn std::error::Error + 'static)| Error::Client(chain(error));
-    let mut kubeconfig = Kubeconfig::from_yaml(&access.kubeconfig).map_err(|error| failed(&error))?;
+    let mut kubeconfig = kubeconfig(&access.kubeconfig)?;
     for cluster in kubeconfig
         .clusters
         .iter_mut()
@@ -275,4 +275,50 @@ async fn client_at(access: &Access, address: SocketAddr) -> Result<Client, Error
     // What a proxy of ours has to say about names outside is no business of a tenant's address.
     config.proxy_url = None;
     runtime::client::build(config, AGENT).map_err(|error| failed(&error))
+}
+
+/// What the operator reads of a kubeconfig. It comes from the tenant's namespace, where others may write it, and kube
+/// would run the programs and read the files that it names.
+fn kubeconfig(text: &str) -> Result<Kubeconfig, Error> {
+    let failed = |error: &(dyn std::error::Error + 'static)| Error::Client(chain(error));
+    let known = pki::Kubeconfig::parse(text).map_err(|error| failed(&error))?;
+    Kubeconfig::from_yaml(&known.to_yaml()).map_err(|error| failed(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kubeconfig_names_no_programs_and_no_files() {
+        let text = "
+apiVersion: v1
+kind: Config
+current-context: a
+clusters:
+- name: c
+  cluster: {server: 'https://one:6443', certificate-authority-data: Q0EK, certificate-authority: /canary,
+    proxy-url: 'http://canary', insecure-skip-tls-verify: true}
+contexts:
+- {name: a, context: {cluster: c, user: u}}
+users:
+- name: u
+  user: {client-certificate-data: Q0VSVAo=, client-key-data: S0VZCg==, tokenFile: /canary, token: canary,
+    client-key: /canary, username: canary, password: canary, as: canary, auth-provider: {name: canary},
+    exec: {apiVersion: client.authentication.k8s.io/v1, command: canary}}
+";
+        assert!(format!("{:?}", Kubeconfig::from_yaml(text).unwrap()).contains("canary"));
+        let read = kubeconfig(text).unwrap();
+        let user = read.auth_infos[0].auth_info.as_ref().unwrap();
+        assert!(
+            user.exec.is_none() && user.token_file.is_none() && user.token.is_none(),
+            "{user:?}"
+        );
+        let shown = format!("{read:?}") + &serde_norway::to_string(&read).unwrap();
+        assert!(!shown.contains("canary"), "{shown}");
+        let cluster = read.clusters[0].cluster.as_ref().unwrap();
+        assert_eq!(cluster.insecure_skip_tls_verify, None);
+        let no_certificate = text.replace("client-certificate-data", "client-certificate");
+        assert!(kubeconfig(&no_certificate).is_err());
+    }
 }

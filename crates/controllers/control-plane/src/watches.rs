@@ -25,6 +25,7 @@ use crate::desired::gateway::{Gateway, TlsRoute};
 use crate::desired::ingress;
 use crate::destinations::{Services, cluster_ips, is_endpoint};
 use crate::error::Error;
+use crate::reconcile::{HOSTNAME_TAKEN, NO_PLACE};
 use crate::store;
 
 /// One watch per kind. The first four are of interest to webhooks as well.
@@ -234,13 +235,14 @@ impl Watches {
 impl Watches {
     /// What stands in front of control planes, and what may keep others from having it.
     fn trigger_fronts(&self, queue: &runtime::Queue<Key>) {
-        // Who waits for a name is looked at whenever one may have become free.
+        // Who waits for a name or a place is looked at whenever one may have become free.
         let control_planes = self.control_planes.clone();
-        self.control_planes
-            .trigger(queue, move |_| waiting_for_names(&control_planes));
+        self.control_planes.trigger(queue, move |_| {
+            waiting_for(&control_planes, &[HOSTNAME_TAKEN, NO_PLACE])
+        });
         let control_planes = self.control_planes.clone();
         self.ingresses.trigger(queue, move |change| {
-            let mut keys = waiting_for_names(&control_planes);
+            let mut keys = waiting_for(&control_planes, &[HOSTNAME_TAKEN]);
             keys.extend(Key::of_part(change.object().as_ref()));
             keys
         });
@@ -257,7 +259,7 @@ impl Watches {
         };
         let control_planes = self.control_planes.clone();
         self.routes.trigger(queue, asking(), move |route| {
-            let mut keys = waiting_for_names(&control_planes);
+            let mut keys = waiting_for(&control_planes, &[HOSTNAME_TAKEN]);
             keys.extend(Key::of_part(route));
             keys
         });
@@ -381,12 +383,13 @@ fn concerns_all(service: &Service, datastores: &Shared<DataStore>) -> bool {
         .any(|datastore| is_endpoint(&datastore.spec.endpoints, service))
 }
 
-fn waiting_for_names(control_planes: &Shared<TenantControlPlane>) -> Vec<Key> {
+/// Control planes that wait for one of these reasons.
+fn waiting_for(control_planes: &Shared<TenantControlPlane>, reasons: &[&str]) -> Vec<Key> {
     all_where(control_planes, |tcp| {
         let conditions = tcp.status.iter().flat_map(|status| &status.conditions);
         conditions
             .into_iter()
-            .any(|condition| condition.reason == "HostnameTaken")
+            .any(|condition| reasons.contains(&condition.reason.as_str()))
     })
 }
 

@@ -1029,6 +1029,7 @@ async fn an_older_operators_account_is_taken_over_by_its_own_control_plane_alone
             .etcdctl(&["user", "add", name, "--no-password"])
             .await
             .unwrap();
+        world.etcd.etcdctl(&["user", "grant-role", name, name]).await.unwrap();
         world
             .etcd
             .etcdctl(&["put", &format!("/{name}/registry/x"), "value"])
@@ -1041,16 +1042,33 @@ async fn an_older_operators_account_is_taken_over_by_its_own_control_plane_alone
     };
     let heir = world.create_control_plane("heir", 31211, json!({})).await;
     let forger = world.create_control_plane("forger", 31212, json!({})).await;
-    let secret = json!({
-        "metadata": {
-            "name": "heir-datastore-config",
-            "labels": {"kamaji.clastix.io/project": "kamaji", "kamaji.clastix.io/name": "heir"},
-            "ownerReferences": [{"apiVersion": "kamaji.clastix.io/v1alpha1", "kind": "TenantControlPlane", "name": "heir",
-                "uid": heir.uid().unwrap(), "controller": true}],
-        },
-        "stringData": {"DB_CONNECTION_STRING": "", "DB_SCHEMA": "old", "DB_USER": "old", "DB_PASSWORD": "x"},
-    });
-    create::<Secret>(&world.api(), secret).await;
+    let secret = |control_plane: &TenantControlPlane, component: &str, data: Value| {
+        let name = control_plane.name_any();
+        json!({
+            "metadata": {
+                "name": format!("{name}-{component}"),
+                "labels": {"kamaji.clastix.io/project": "kamaji", "kamaji.clastix.io/name": name},
+                "ownerReferences": [{"apiVersion": "kamaji.clastix.io/v1alpha1", "kind": "TenantControlPlane", "name": name,
+                    "uid": control_plane.uid().unwrap(), "controller": true}],
+            },
+            "stringData": data,
+        })
+    };
+    // Both have a certificate of the store's authority, for one and the same user.
+    let authority = pki::Authority::from_pem(&world.etcd.ca_cert_pem, &world.etcd.ca_key_pem).unwrap();
+    let request = pki::LeafRequest::client("old", &[], jiff::Timestamp::now());
+    let pair = authority.issue(&request).unwrap();
+    for (control_plane, names) in [(&heir, "old"), (&forger, "precious")] {
+        let account = json!({"DB_CONNECTION_STRING": "", "DB_SCHEMA": names, "DB_USER": names, "DB_PASSWORD": "x"});
+        create::<Secret>(&world.api(), secret(control_plane, "datastore-config", account)).await;
+        let certificate =
+            json!({"ca.crt": authority.cert_pem(), "server.crt": pair.cert_pem, "server.key": pair.key_pem});
+        create::<Secret>(
+            &world.api(),
+            secret(control_plane, "datastore-certificate", certificate),
+        )
+        .await;
+    }
     world.forge_status("heir", status("old")).await;
     world.forge_status("forger", status("precious")).await;
 

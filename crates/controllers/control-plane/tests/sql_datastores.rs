@@ -268,7 +268,11 @@ async fn gives_a_name_once(server: SqlServer) {
         ("a\0b", "new", "of nobody", false),
     ] {
         let claim = claim(schema, user, "uid-old");
-        assert_eq!(store.proves(&claim, password).await.unwrap(), proven, "{schema} {user}");
+        assert_eq!(
+            store.proves(&claim, password, false).await.unwrap(),
+            proven,
+            "{schema} {user}"
+        );
     }
     store.ensure(&adopted, Unrecorded::Adopt).await.unwrap();
     assert!(store.set_password(&adopted, "made anew").await.unwrap());

@@ -381,8 +381,8 @@ pub struct Move {
 /// What evens out the pools: first out of stores that hold more than their limits allow, then from the fullest to the
 /// emptiest while that makes them more equal. Control planes that sleep go first, because nobody notices.
 ///
-/// Only whole control planes that are settled in one store of a pool move, only to a store of the same driver, and only
-/// where they would be placed.
+/// Only whole control planes that are settled in one store of a pool move, only between etcds, because data moves between
+/// no others, and only where they would be placed.
 pub fn rebalance(around: &Around<'_>) -> Vec<Move> {
     let mut control_planes = around.control_planes.to_vec();
     let mut moves = Vec::new();
@@ -430,25 +430,20 @@ fn better(
     loads: &BTreeMap<Option<String>, Load>,
     around: &Around<'_>,
 ) -> Option<Move> {
-    let driver = |name: &str| {
-        let store = around
-            .data_stores
-            .iter()
-            .find(|store| store.metadata.name.as_deref() == Some(name));
-        store.map(|store| store.spec.driver)
-    };
+    let (own, others): (Vec<_>, Vec<_>) = around
+        .data_stores
+        .iter()
+        .filter(|store| store.spec.driver == Driver::Etcd)
+        .cloned()
+        .partition(|store| store.metadata.name.as_deref() == Some(&source.name));
+    if own.is_empty() {
+        return None;
+    }
     let mut elsewhere = tcp.clone();
     elsewhere.spec.data_store = None;
     elsewhere.status = None;
     let annotations = elsewhere.metadata.annotations.get_or_insert_default();
     annotations.insert(POOL.to_owned(), source.pool.clone()?);
-    let others: Vec<Arc<DataStore>> = around
-        .data_stores
-        .iter()
-        .filter(|store| store.metadata.name.as_deref() != Some(&source.name))
-        .filter(|store| Some(store.spec.driver) == driver(&source.name))
-        .cloned()
-        .collect();
     let choice = place(
         &elsewhere,
         &Around {

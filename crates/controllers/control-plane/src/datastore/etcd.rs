@@ -190,11 +190,16 @@ impl EtcdStore {
             return Err(StoreError::Refused("a name is empty".into()));
         }
         self.refuse_administrators(claim)?;
-        let [schema, user] = self.holders(claim).await?;
+        let [mut schema, mut user] = self.holders(claim).await?;
         let ours = |holder: &Option<String>| match holder {
             Some(holder) => *holder == claim.owner,
             None => unrecorded == Unrecorded::Adopt,
         };
+        if unrecorded == Unrecorded::Adopt && ours(&schema) && ours(&user) {
+            // What is half gone proves no more whose it was.
+            self.record(claim, unrecorded).await?;
+            [schema, user] = self.holders(claim).await?;
+        }
         if ours(&schema) {
             unless(
                 "not found",
@@ -221,6 +226,17 @@ impl EtcdStore {
         let record = format!("/{OWN_PREFIX}/migrations/{}/", claim.owner);
         answer("remove a record", self.client.delete(record, Some(moves))).await?;
         Ok(())
+    }
+
+    /// See [`super::store::Store::proves`]. A certificate shows who the user is, and its roles what it may reach.
+    pub async fn proves(&mut self, claim: &Claim, certified: bool) -> Result<bool, StoreError> {
+        match answer("look up a user", self.client.user_get(claim.user.as_str())).await {
+            Ok(user) => Ok(certified && user.roles().contains(&claim.schema)),
+            Err(StoreError::Step { source, .. }) if says(&source, "not found") => {
+                Ok(!self.schema_exists(&claim.schema).await?)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn refuse_administrators(&self, claim: &Claim) -> Result<(), StoreError> {

@@ -91,6 +91,8 @@ struct Record {
 #[derive(Clone)]
 pub struct NatsStore {
     jetstream: Context,
+    /// What we, and all pods, have logged in with.
+    password: String,
 }
 
 impl std::fmt::Debug for NatsStore {
@@ -122,16 +124,16 @@ impl NatsStore {
             Ok(client) => client.map_err(NatsError::Connect)?,
             Err(_) => return Err(StoreError::Silent { step: "connect" }),
         };
-        Self::check(client).await
+        Self::check(client, login.login.password.clone()).await
     }
 
-    async fn check(client: Client) -> Result<Self, StoreError> {
+    async fn check(client: Client, password: String) -> Result<Self, StoreError> {
         if !client.server_info().auth_required {
             return Err(NatsError::AuthenticationDisabled.into());
         }
         let jetstream = jetstream::new(client);
         answer("ask for JetStream", jetstream.query_account()).await?;
-        Ok(Self { jetstream })
+        Ok(Self { jetstream, password })
     }
 
     /// Makes the store this control plane's. The bucket comes with kine. Can be repeated.
@@ -204,6 +206,11 @@ impl NatsStore {
             answer("remove a record", records.purge(OWNER)).await?;
         }
         Ok(())
+    }
+
+    /// See [`super::store::Store::proves`]. Pods of the control plane that is in the store have its password.
+    pub async fn proves(&mut self, claim: &Claim, password: &str) -> Result<bool, StoreError> {
+        Ok(password == self.password || (is_bucket(&claim.schema) && !self.has_bucket(&claim.schema).await?))
     }
 
     /// What is on record as this owner's.

@@ -1,7 +1,7 @@
 //! A PostgreSQL that holds many control planes, each in a database of its own that a role of its own owns.
 //!
-//! PostgreSQL lets everybody connect to a new database. That is taken back: a neighbour's role does not get in, whatever
-//! it finds there would be allowed to it. Passwords are sent as SCRAM verifiers, so that no log of statements has one.
+//! PostgreSQL lets everybody connect to a new database. That is taken back before the first connection is let in: a
+//! neighbour's role does not get in, whatever it finds there would be allowed to it. Passwords are sent as SCRAM verifiers, so that no log of statements has one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -124,12 +124,18 @@ impl PostgresStore {
         self.order("become a member of a role", &statement).await
     }
 
-    /// Keeps everybody out but the owner.
+    /// Keeps everybody out but the owner. A database that was made without connections takes them from then on.
     async fn close(&self, database: &str) -> Result<(), SqlError> {
         let step = "close a database to others";
         let statement = "SELECT 1::text WHERE has_database_privilege('public', $1::text, 'CONNECT, TEMPORARY')";
         if self.exists(step, statement, database).await? {
             let statement = format!("REVOKE ALL ON DATABASE {} FROM PUBLIC", quoted(database)?);
+            self.order(step, &statement).await?;
+        }
+        let step = "open a database to its owner";
+        let statement = "SELECT 1::text FROM pg_database WHERE datname = $1 AND datconnlimit = 0";
+        if self.exists(step, statement, database).await? {
+            let statement = format!("ALTER DATABASE {} CONNECTION LIMIT -1", quoted(database)?);
             self.order(step, &statement).await?;
         }
         Ok(())
@@ -164,16 +170,18 @@ impl Server for PostgresStore {
         match rows.first().and_then(|row| row.first()).map(String::as_str) {
             None if !make => return Ok(false),
             None => {
-                let statement = format!("CREATE DATABASE {} TEMPLATE template0", quoted(RECORDS)?);
+                let statement = format!(
+                    "CREATE DATABASE {} TEMPLATE template0 CONNECTION LIMIT 0",
+                    quoted(RECORDS)?
+                );
                 // Another replica, or another DataStore of the same server, may have come first.
                 unless(&["42P04", "23505"], self.order("make the records", &statement).await)?;
             }
             Some("true") => {}
             Some(_) => return Err(SqlError::ForeignRecords(RECORDS)),
         }
-        if make {
-            self.close(RECORDS).await?;
-        }
+        // Also to read: whoever made it may have stopped before it took connections, ours among them.
+        self.close(RECORDS).await?;
         let client = open(
             &self.login,
             self.tls.clone(),
@@ -186,11 +194,15 @@ impl Server for PostgresStore {
             let statement = "CREATE TABLE IF NOT EXISTS public.names (kind text NOT NULL, name text NOT NULL, owner text \
                              NOT NULL, PRIMARY KEY (kind, name))";
             unless(&["42P07", "23505"], order(&client, "make the records", statement).await)?;
-        } else {
-            let statement = "SELECT 1::text WHERE to_regclass('public.names') IS NOT NULL";
-            if ask(&client, step, statement, &[]).await?.is_empty() {
-                return Ok(false);
-            }
+        }
+        // A view, or what another role may change, says what that role likes. A superuser may do anything in any case.
+        let statement = "SELECT (relkind = 'r' AND (rolname = current_user OR rolsuper))::text FROM pg_class JOIN \
+                         pg_roles ON pg_roles.oid = relowner WHERE pg_class.oid = to_regclass('public.names')";
+        let rows = ask(&client, step, statement, &[]).await?;
+        match rows.first().and_then(|row| row.first()).map(String::as_str) {
+            Some("true") => {}
+            None if !make => return Ok(false),
+            _ => return Err(SqlError::ForeignRecords(RECORDS)),
         }
         self.records = Some(client);
         Ok(true)
@@ -255,7 +267,7 @@ impl Server for PostgresStore {
             }
             None => {
                 self.join(&claim.user).await?;
-                let statement = format!("CREATE DATABASE {schema} OWNER {user} TEMPLATE template0");
+                let statement = format!("CREATE DATABASE {schema} OWNER {user} TEMPLATE template0 CONNECTION LIMIT 0");
                 self.order("make a database", &statement).await?;
             }
         }

@@ -71,12 +71,13 @@ impl Store {
         }
     }
 
-    /// Whether what exists under these names belongs to whoever has this password: the user gets in with it, or there is
-    /// neither. Databases are shared with others than control planes, and nothing in them says what was made for one. True
-    /// of stores that control planes have for themselves.
-    pub async fn proves(&mut self, claim: &Claim, password: &str) -> Result<bool, StoreError> {
+    /// Whether what exists under these names belongs to whoever has this password, or was `certified` as the user: the user
+    /// gets in with it and has a right to the place, or there is neither. Nothing else in a store says what was made for
+    /// whom.
+    pub async fn proves(&mut self, claim: &Claim, password: &str, certified: bool) -> Result<bool, StoreError> {
         match self {
-            Self::Etcd(_) | Self::Nats(_) => Ok(true),
+            Self::Etcd(store) => store.proves(claim, certified).await,
+            Self::Nats(store) => store.proves(claim, password).await,
             Self::Postgres(store) => store.proves(claim, password).await,
             Self::MySql(store) => store.proves(claim, password).await,
         }

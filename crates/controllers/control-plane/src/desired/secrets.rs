@@ -265,8 +265,9 @@ pub fn plan(
         let (action, data) = match judged {
             Ok(data) => {
                 let old = old.expect("only an existing Secret serves");
-                let repaired =
-                    paused.is_none() && (old.data.as_ref() != Some(&data) || !metadata_serves(wanted, old, &data));
+                // The API server keeps no empty data.
+                let differs = old.data.as_ref().map_or(!data.is_empty(), |held| *held != data);
+                let repaired = paused.is_none() && (differs || !metadata_serves(wanted, old, &data));
                 (if repaired { Action::Repair } else { Action::Keep }, data)
             }
             Err(reason) => match given {
@@ -412,8 +413,11 @@ fn judge(wanted: &SecretRecipe, old: Option<&Secret>, signers: &Signers, clock: 
             let mut keep = Data::new();
             for entry in entries {
                 let yaml = pem(entry.key)?;
-                judge_kubeconfig(yaml, cluster, entry, authority, clock)?;
-                keep.extend(pairs(&[(entry.key, yaml)]));
+                let kubeconfig = judge_kubeconfig(yaml, cluster, entry, authority, clock)?;
+                // What we do not read is not kept: components would run the programs and read the files that it names.
+                let known = kubeconfig.to_yaml();
+                let kept = if alike(yaml, &known) { yaml } else { &known };
+                keep.extend(pairs(&[(entry.key, kept)]));
             }
             Ok(keep)
         }
@@ -464,7 +468,7 @@ fn judge_kubeconfig(
     entry: &KubeconfigRecipe,
     authority: &str,
     clock: Clock,
-) -> Result<(), Reason> {
+) -> Result<Kubeconfig, Reason> {
     let kubeconfig = Kubeconfig::parse(yaml).map_err(|_| Reason::Unreadable(entry.key.to_owned()))?;
     judge_leaf(
         &kubeconfig.client.cert_pem,
@@ -486,7 +490,17 @@ fn judge_kubeconfig(
     if kubeconfig.server != entry.server || kubeconfig.cluster != cluster {
         return Err(Reason::OtherServer);
     }
-    Ok(())
+    Ok(kubeconfig)
+}
+
+/// Whether two kubeconfigs say the same: others write the keys in another order, and keys that say nothing.
+pub(crate) fn alike(stored: &str, wanted: &str) -> bool {
+    let read = |text: &str| {
+        let mut value: serde_json::Value = serde_norway::from_str(text).ok()?;
+        value.as_object_mut()?.remove("preferences");
+        Some(value)
+    };
+    read(stored).is_some_and(|stored| Some(stored) == read(wanted))
 }
 
 /// Makes the material of a Secret. Parts of the old one that still serve are kept.

@@ -274,6 +274,27 @@ fn another_hand_in_a_secret_is_undone() {
     assert_eq!(tampered("demo-ca", "tls.crt", "rubbish"), Action::Repair);
     assert_eq!(tampered("demo-sa-certificate", "more", "rubbish"), Action::Repair);
 
+    let scheduler = "demo-scheduler-kubeconfig";
+    let (key, value) = existing[scheduler].data.as_ref().unwrap().first_key_value().unwrap();
+    let yaml = std::str::from_utf8(&value.0).unwrap();
+    assert!(yaml.contains("  user:\n    client-certificate-data:"), "{yaml}");
+    let extended = |extra: &str| yaml.replace("  user:\n    client-", &format!("  user:\n    {extra}\n    client-"));
+    let other_words = format!("{yaml}preferences: {{}}\n");
+    for (stored, kept) in [
+        (extended("exec: {command: canary}"), yaml),
+        (extended("tokenFile: /canary"), yaml),
+        (other_words.clone(), &other_words),
+    ] {
+        let mut existing = existing.clone();
+        let data = existing.get_mut(scheduler).unwrap().data.as_mut().unwrap();
+        data.insert(key.clone(), k8s_openapi::ByteString(stored.into_bytes()));
+        let (plan, objects) = planned(&tcp, &existing, &store, clock());
+        assert!(actions(&plan).contains(&("scheduler-kubeconfig", &Action::Repair)));
+        let mut secrets = objects.secrets.iter();
+        let (_, data) = secrets.find(|(recipe, _)| recipe.name == scheduler).unwrap();
+        assert_eq!(text(data, key), Some(kept));
+    }
+
     let mut rotated = existing.clone();
     let annotations = rotated
         .get_mut("demo-scheduler-kubeconfig")

@@ -4,6 +4,7 @@ use api::kamaji::v1alpha1::{TenantControlPlane, TenantControlPlaneStatus};
 use k8s_openapi::api::apps::v1::Deployment;
 use serde::Serialize;
 use tenancy::control_plane::upgrade::{self, Standing, Step};
+use tenancy::control_plane::version::parse;
 
 /// Which version runs after this pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -34,7 +35,8 @@ pub fn version_of(tcp: &TenantControlPlane, deployment: Option<&Deployment>) -> 
     VersionPlan { run, refused }
 }
 
-/// The version that the pods of a Deployment are told to run: the tag of the API server's image.
+/// The version that the pods of a Deployment are told to run: the tag of the API server's image. Its suffix is not that of
+/// the spec when somebody has changed that since; then it is what the tag begins with.
 pub(crate) fn deployed<'a>(tcp: &TenantControlPlane, deployment: &'a Deployment) -> Option<&'a str> {
     let pod = deployment.spec.as_ref()?.template.spec.as_ref()?;
     let api_server = pod
@@ -49,7 +51,18 @@ pub(crate) fn deployed<'a>(tcp: &TenantControlPlane, deployment: &'a Deployment)
         .registry_settings
         .tag_suffix
         .as_deref();
-    tag.strip_suffix(suffix.unwrap_or_default())
+    let ends = tag.find(|found: char| !matches!(found, 'v' | '.' | '0'..='9'));
+    let release = &tag[..ends.unwrap_or(tag.len())];
+    let stripped = tag.strip_suffix(suffix.unwrap_or_default());
+    stripped.into_iter().chain([release]).find(|one| is_of_kubernetes(one))
+}
+
+/// Whether it is a version, and not one with somebody's suffix.
+fn is_of_kubernetes(version: &str) -> bool {
+    parse(version).is_ok_and(|version| {
+        let ahead = ["alpha.", "beta.", "rc."];
+        version.pre.is_empty() || ahead.iter().any(|ahead| version.pre.starts_with(ahead))
+    })
 }
 
 #[cfg(test)]
@@ -111,6 +124,14 @@ mod tests {
                 "v1.35.0",
             ),
             ("v1.34.2", "False", Some("registry.k8s.io/kube-apiserver"), "v1.34.2"),
+            ("v1.34.2", "False", Some("kube-apiserver:v1.35.0-us"), "v1.35.0"),
+            ("v1.34.2", "False", Some("kube-apiserver:v1.35.0"), "v1.35.0"),
+            (
+                "v1.34.2",
+                "False",
+                Some("kube-apiserver:v1.35.0-rc.1-eu"),
+                "v1.35.0-rc.1",
+            ),
             ("v1.35.0", "True", Some("kube-apiserver:v1.35.0-eu"), "v1.36.3"),
         ];
         for (installed, ready, image, run) in rows {
@@ -123,6 +144,20 @@ mod tests {
                 run,
                 "{installed} {ready} {image:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_suffix_that_is_taken_away_is_still_no_part_of_a_version() {
+        let mut tcp = tcp("v1.35.0", None, "True");
+        tcp.spec.control_plane.deployment.registry_settings.tag_suffix = None;
+        for (tag, version) in [
+            ("v1.35.0-eu", Some("v1.35.0")),
+            ("v1.35.0-rc.1", Some("v1.35.0-rc.1")),
+            ("latest", None),
+        ] {
+            let deployment = deployment(&format!("kube-apiserver:{tag}"));
+            assert_eq!(deployed(&tcp, &deployment), version, "{tag}");
         }
     }
 }

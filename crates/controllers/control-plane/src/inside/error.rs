@@ -1,8 +1,12 @@
 use runtime::Report;
+use runtime::events::shortened;
 use runtime::report::{chain, is_transient_kube};
 use tenancy::denial::Denial;
 
 use super::object::Reference;
+
+/// Most bytes of what a tenant's API server says that are handed on.
+pub(crate) const MOST_SAID: usize = 1024;
 
 /// An input that admission should have refused.
 #[derive(Debug, thiserror::Error)]
@@ -42,14 +46,11 @@ impl std::fmt::Display for Error {
                 Step::Apply => "apply",
                 Step::Remove => "remove",
             };
+            // A tenant's API server says as much as it likes.
+            let said = shortened(&chain(&failure.source), MOST_SAID);
             match index {
-                0 => write!(
-                    f,
-                    "failed to {verb} the tenant's {}: {}",
-                    failure.object,
-                    chain(&failure.source)
-                )?,
-                1..3 => write!(f, "; to {verb} {}: {}", failure.object, chain(&failure.source))?,
+                0 => write!(f, "failed to {verb} the tenant's {}: {said}", failure.object)?,
+                1..3 => write!(f, "; to {verb} {}: {said}", failure.object)?,
                 _ => return write!(f, "; and {} more", self.failures.len() - index),
             }
         }

@@ -30,6 +30,7 @@ use std::net::IpAddr;
 use api::kamaji::v1alpha1::{AddonSpec, KubeletSpec};
 use serde::Serialize;
 
+pub(crate) use self::error::MOST_SAID;
 pub use self::error::{Error, Failure, Invalid, Step};
 pub use self::konnectivity::Tunnel;
 pub use self::object::{Kind, Object, Reference};

@@ -168,7 +168,7 @@ pub(super) fn decide(
     let renewal = renewal.map(|info| info.renewal_at(clock.renewal_window));
     let wanted = template.render(generator, client).to_yaml_in(generator);
     let stored = old.and_then(|old| text(old.data.as_ref()?, VALUE));
-    if changed.is_none() && stored.is_none_or(|stored| !alike(stored, &wanted)) {
+    if changed.is_none() && stored.is_none_or(|stored| !secrets::alike(stored, &wanted)) {
         changed = Some(Reason::OtherServer);
     }
     Ok(Decision {
@@ -197,16 +197,6 @@ fn judge(identity: &Identity, template: &Template, old: Option<&Secret>, clock: 
         return Err(Reason::OtherSubject);
     }
     Ok(client)
-}
-
-/// Whether two kubeconfigs say the same: others write the keys in another order, and keys that say nothing.
-fn alike(stored: &str, wanted: &str) -> bool {
-    let read = |text: &str| {
-        let mut value: Value = serde_norway::from_str(text).ok()?;
-        value.as_object_mut()?.remove("preferences");
-        Some(value)
-    };
-    read(stored).is_some_and(|stored| Some(stored) == read(wanted))
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ pub(crate) struct Order {
     pub(crate) owner: String,
     pub(crate) source: Side,
     pub(crate) target: Side,
-    /// Names that status and Secret agree on in the source.
+    /// Names that status and Secret agree on in the source, of a user whose certificate is there.
     pub(crate) agreed: Option<Account>,
     /// What stands under these names in the target without a record is emptied.
     pub(crate) empty_target: bool,
@@ -108,6 +108,13 @@ impl Opened {
         made.map_err(|source| failed(&self.name, source))
     }
 
+    /// Whether these names are of one account, whose user is certified.
+    async fn proves(&mut self, account: &Account) -> Result<bool, Error> {
+        let claim = self.claim(account);
+        let proven = self.store.proves(&claim, true).await;
+        proven.map_err(|source| failed(&self.name, source))
+    }
+
     /// Removes the account with its data.
     pub(super) async fn remove(&mut self, account: &Account) -> Result<(), Error> {
         let claim = self.claim(account);
@@ -151,6 +158,9 @@ pub(super) async fn attempt(order: &Order, shared: &Shared) -> Result<Outcome, E
         (Some(here), _, _) => here,
         (None, Some(_), _) => return Ok(Outcome::Settled),
         (None, None, Some(agreed)) => {
+            if !source.proves(agreed).await? {
+                return Err(Error::NothingThere(order.source.name.clone()));
+            }
             source.ensure(agreed, Unrecorded::Adopt).await?;
             agreed.clone()
         }

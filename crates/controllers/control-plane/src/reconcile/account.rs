@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use tenancy::control_plane::{effective, storage};
 
+use super::password::certificate_secret;
 use super::{Pass, publish};
 use crate::datastore::claim::{Claim, Held, Unrecorded};
 use crate::datastore::error::StoreError;
@@ -119,8 +120,11 @@ impl Pass<'_> {
         let inherited = self
             .agreed(observed, &facts.name)
             .filter(|names| self.shares_names(names).is_none());
-        let secret = observed.secrets.get(&account_secret(self.tcp));
-        let inherited = self.proven(&mut store, inherited, secret).await.map_err(failed)?;
+        let secrets = [account_secret(self.tcp), certificate_secret(self.tcp)].map(|name| observed.secrets.get(&name));
+        let inherited = self
+            .proven(&mut store, &credentials.pods, inherited, secrets)
+            .await
+            .map_err(failed)?;
         let (account, unrecorded) = settle(
             Account::asked(self.tcp, datastore.spec.driver),
             recorded.as_ref(),

@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 
 use api::kamaji::names::{DATASTORE_FINALIZER, DATASTORE_SECRET_FINALIZER, SOOT_FINALIZER};
+use api::kamaji::v1alpha1::{DataStore, Driver};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
@@ -15,6 +16,7 @@ use runtime::report::is_not_found;
 use tenancy::control_plane::{effective, storage};
 
 use super::account::{account_secret, claim, held};
+use super::password::certificate_secret;
 use super::{Pass, Progress};
 use crate::apply::FIELD_MANAGER;
 use crate::datastore::claim::{Held, Unrecorded};
@@ -35,12 +37,15 @@ impl Pass<'_> {
             return Ok(Progress::Gone);
         }
         let secrets: Api<Secret> = Api::namespaced(self.ctx.client.clone(), &self.tcp.namespace().unwrap_or_default());
-        let name = account_secret(self.tcp);
-        let secret = secrets.get_opt(&name).await.map_err(|source| Error::Read {
-            kind: "Secret",
-            name,
-            source,
-        })?;
+        let read = async |name: String| {
+            secrets.get_opt(&name).await.map_err(|source| Error::Read {
+                kind: "Secret",
+                name,
+                source,
+            })
+        };
+        let secret = read(account_secret(self.tcp)).await?;
+        let certificate = read(certificate_secret(self.tcp)).await?;
         let recorded = Account::recorded(self.tcp)
             .and(store::recorded(self.tcp))
             .map(str::to_owned);
@@ -52,16 +57,24 @@ impl Pass<'_> {
         let mut all: BTreeSet<String> = made_in.iter().chain(&wanted).chain(&overrides).cloned().collect();
         let other_ends = self.other_ends(&all).await;
         all.extend(other_ends);
-        for name in all {
-            match self.free(&name, secret.as_ref()).await {
+        for name in &all {
+            match self.free(name, [secret.as_ref(), certificate.as_ref()]).await {
                 Ok(Ok(())) => {}
-                Ok(Err(waiting)) if waiting.reason == NAMES_SHARED || made_in.contains(&name) => {
+                Ok(Err(waiting)) if waiting.reason == NAMES_SHARED || made_in.contains(name) => {
                     return Ok(self.wait(waiting));
                 }
-                Err(error) if made_in.contains(&name) || secret.is_some() => return Err(error),
+                Err(error) if made_in.contains(name) || secret.is_some() => return Err(error),
                 Ok(Err(_)) | Err(_) => {
                     tracing::warn!(object.r#ref = %crate::Key::to(self.tcp), datastore = name, "let a control plane go without asking a datastore");
                 }
+            }
+        }
+        // An override that was taken out of the spec has left its account in a store that nothing names any more.
+        let stores = self.ctx.watches.datastores.store().state();
+        let is_etcd = |one: &DataStore| one.spec.driver == Driver::Etcd && store::not_ready(one).is_none();
+        for name in stores.iter().filter(|one| is_etcd(one)).map(|one| one.name_any()) {
+            if !all.contains(&name) && !matches!(self.free(&name, [None, None]).await, Ok(Ok(()))) {
+                tracing::warn!(object.r#ref = %crate::Key::to(self.tcp), datastore = name, "let a control plane go without asking a datastore");
             }
         }
         if let Some(secret) = secret {
@@ -81,7 +94,7 @@ impl Pass<'_> {
         Ok(Progress::Gone)
     }
 
-    async fn free(&self, name: &str, secret: Option<&Secret>) -> Result<Result<(), Waiting>, Error> {
+    async fn free(&self, name: &str, secrets: [Option<&Secret>; 2]) -> Result<Result<(), Waiting>, Error> {
         let ctx = self.ctx;
         let Some(datastore) = ctx.watches.datastores.get(None, name) else {
             let message = format!(
@@ -98,10 +111,13 @@ impl Pass<'_> {
         let mut store = Store::connect(&credentials.login).await.map_err(failed)?;
         let recorded = Account::recorded(self.tcp);
         let held = held(&mut store, self.tcp, recorded.as_ref()).await.map_err(failed)?;
-        let inherited = secret
+        let inherited = secrets[0]
             .and_then(|secret| self.agreed_with(secret, name))
             .filter(|account| !held.schemas.contains(&account.schema) || !held.users.contains(&account.user));
-        let inherited = self.proven(&mut store, inherited, secret).await.map_err(failed)?;
+        let inherited = self
+            .proven(&mut store, &credentials.pods, inherited, secrets)
+            .await
+            .map_err(failed)?;
         let shared = inherited.as_ref().and_then(|account| self.shares_names(account));
         if let Some(other) = shared.or_else(|| self.nests(&held)) {
             let message = format!(

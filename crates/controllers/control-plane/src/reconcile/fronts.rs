@@ -20,6 +20,9 @@ use crate::observe::Observed;
 use crate::status::Fronts;
 use crate::{Key, Watches};
 
+/// Reason of the condition while somebody else has the name.
+pub(crate) const HOSTNAME_TAKEN: &str = "HostnameTaken";
+
 impl Pass<'_> {
     /// Puts in front of the Service what the spec asks for. Gives what keeps the control plane from having a name; what
     /// fails behind that is reported, and keeps nobody from using the Service.
@@ -29,7 +32,7 @@ impl Pass<'_> {
             Err(waiting) => return Some(waiting),
         };
         if let Some(name) = name.as_ref().filter(|name| is_taken(&self.ctx.watches, self.tcp, name)) {
-            return Some(Waiting::exposed("HostnameTaken", hostname::taken(name).message));
+            return Some(Waiting::exposed(HOSTNAME_TAKEN, hostname::taken(name).message));
         }
         let mut fronts = Fronts::default();
         let wanted = name.as_ref().and_then(|name| ingress::ingress(self.tcp, name));

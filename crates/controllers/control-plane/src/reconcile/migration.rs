@@ -14,6 +14,7 @@ use kube::ResourceExt as _;
 use runtime::report::chain;
 
 use super::Pass;
+use super::password::{certificate_secret, is_certified};
 use crate::datastore::pod_access::PodAccess;
 use crate::datastore::store::Login;
 use crate::desired::{Account, Hosted, Waiting};
@@ -26,7 +27,7 @@ use crate::{Key, status, store};
 const SOON: Duration = Duration::from_secs(5);
 
 /// Reason of the condition while all goes well.
-const MIGRATING: &str = "Migrating";
+pub(super) const MIGRATING: &str = "Migrating";
 
 /// What a pass has to know.
 pub(super) enum Moving {
@@ -172,7 +173,7 @@ impl Pass<'_> {
         };
         self.leave_third(&from, target).await;
         let annotation = self.tcp.annotations().get(CLEANUP_PRIOR_MIGRATION_ANNOTATION);
-        let agreed = self.agreed(observed, &source);
+        let agreed = self.agreed_and_certified(observed, &from);
         let order = Order {
             owner: self.owner().to_owned(),
             source: from,
@@ -230,8 +231,13 @@ impl Pass<'_> {
             return Ok(Moving::Unclear);
         };
         let facts = ctx.stores.locate(&ctx.watches, &datastore).await;
-        let known = ctx.tenants.account_in(self.tcp, &facts);
-        let Some(account) = known.or_else(|| self.agreed(observed, source)) else {
+        let mut account = ctx.tenants.account_in(self.tcp, &facts);
+        if account.is_none()
+            && let Some(side) = self.side(source).await?
+        {
+            account = self.agreed_and_certified(observed, &side);
+        }
+        let Some(account) = account else {
             return Ok(Moving::Unclear);
         };
         hosted.datastore = facts;
@@ -336,6 +342,14 @@ impl Pass<'_> {
             }
         }
         others
+    }
+
+    /// Names that status and Secret agree on, of a user whose certificate is there. Pods are given another one of this
+    /// user before the store was asked.
+    fn agreed_and_certified(&self, observed: &Observed, side: &Side) -> Option<Account> {
+        let certificate = observed.secrets.get(&certificate_secret(self.tcp));
+        self.agreed(observed, &side.name)
+            .filter(|names| is_certified(certificate, &side.login.ca_pem, &names.user))
     }
 
     /// How to get into an etcd. `None`: there is no such DataStore, or it is no etcd.

@@ -7,14 +7,16 @@
 
 use std::time::Duration;
 
-use api::kamaji::v1alpha1::DataStore;
+use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt as _;
 
 use super::Pass;
 use super::account::claim;
 use crate::Key;
 use crate::datastore::error::StoreError;
+use crate::datastore::pod_access::{PodAccess, PodTls};
 use crate::datastore::store::Store;
 use crate::desired::secrets::{Action, SecretPlan, text};
 use crate::desired::{Account, Hosted, Objects};
@@ -71,24 +73,47 @@ impl Pass<'_> {
 }
 
 impl Pass<'_> {
-    /// Names that an older operator has set up, if the store believes the password of the Secret. Whoever may write status
-    /// and Secret may write any name there, also of a database that no control plane has ever had.
+    /// Names that an older operator has set up, if the store believes the Secrets: the password in the one, the certificate
+    /// in the other. Whoever may write status and Secret may write any name there, also of a database that no control plane
+    /// has ever had.
     pub(super) async fn proven(
         &self,
         store: &mut Store,
+        access: &PodAccess,
         names: Option<Account>,
-        secret: Option<&Secret>,
+        [secret, certificate]: [Option<&Secret>; 2],
     ) -> Result<Option<Account>, StoreError> {
         let Some(names) = names else { return Ok(None) };
         let data = secret.and_then(|secret| secret.data.as_ref());
         let password = data.and_then(|data| text(data, "DB_PASSWORD")).unwrap_or_default();
-        let proven = store.proves(&claim(self.tcp, &names), password).await?;
+        let certified = match &access.tls {
+            PodTls::Signed { authority } => is_certified(certificate, &authority.cert_pem, &names.user),
+            PodTls::Shared { .. } | PodTls::Plain => false,
+        };
+        let proven = store.proves(&claim(self.tcp, &names), password, certified).await?;
         if !proven {
             let Account { schema, user } = &names;
-            tracing::warn!(object.r#ref = %Key::to(self.tcp), schema, user, "left names alone that a status claims and no password proves");
+            tracing::warn!(object.r#ref = %Key::to(self.tcp), schema, user, "left names alone that a status claims and no Secret proves");
         }
         Ok(Some(names).filter(|_| proven))
     }
+}
+
+/// Name of the Secret with which the pods show who they are.
+pub(super) fn certificate_secret(tcp: &TenantControlPlane) -> String {
+    format!("{}-datastore-certificate", tcp.name_any())
+}
+
+/// Whether the Secret has a certificate of this user by this authority, and its key. One that has ended shows as well whom
+/// it was made for.
+pub(super) fn is_certified(secret: Option<&Secret>, authority_pem: &str, user: &str) -> bool {
+    let data = secret.and_then(|secret| secret.data.as_ref());
+    let leaf = data.and_then(|data| text(data, "server.crt").zip(text(data, "server.key")));
+    leaf.is_some_and(|(cert, key)| {
+        pki::inspect(cert).is_ok_and(|info| info.common_name.as_deref() == Some(user))
+            && matches!(pki::matches_key(cert, key), Ok(true))
+            && matches!(pki::is_signed_by(cert, authority_pem), Ok(true))
+    })
 }
 
 fn is_available(deployment: &Deployment) -> bool {

@@ -19,6 +19,11 @@ use crate::apply::FIELD_MANAGER;
 use crate::desired::Waiting;
 use crate::error::Error;
 
+/// Reason of the condition while what was chosen begins.
+pub(super) const PLACED: &str = "Placed";
+/// Reason of the condition while there is room nowhere.
+pub(crate) const NO_PLACE: &str = "NoPlace";
+
 /// Stores that were chosen and that the watch does not know of yet, by the UID of the control plane.
 #[derive(Debug, Default)]
 pub(crate) struct Choices(Mutex<BTreeMap<String, String>>);
@@ -43,14 +48,13 @@ impl Pass<'_> {
         };
         let Placement { data_store, reason } = match placement::place(self.tcp, &around) {
             Ok(placement) => placement,
-            Err(message) => return Ok(Some(Waiting::datastore("NoPlace", message))),
+            Err(message) => return Ok(Some(Waiting::datastore(NO_PLACE, message))),
         };
         self.write_choice(&data_store, &reason).await?;
         if let Some(uid) = self.tcp.uid() {
             choices.insert(uid, data_store);
         }
-        self.ctx.events.normal(self.tcp, "Placed", "Reconcile", &reason).await;
-        Ok(Some(Waiting::datastore("Placed", reason)))
+        Ok(Some(Waiting::datastore(PLACED, reason)))
     }
 
     /// For the version that was read: an author who names a store meanwhile is asked first.

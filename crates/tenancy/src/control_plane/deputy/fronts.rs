@@ -20,6 +20,21 @@ const NAMES: &[&str] = &[
     "konghq.com/host-aliases",
 ];
 
+/// How names of annotations end by which controllers take Secrets, addresses, configuration or
+/// servers that may be somebody else's.
+const SHARED_ENDINGS: &[&str] = &[
+    "-secret",
+    "auth-url",
+    "auth-signin",
+    "config-backend",
+    "config-frontend",
+    "config-global",
+    "group.name",
+];
+
+/// The same, by what the key contains: rules of a load balancer.
+const SHARED_PARTS: &[&str] = &["/conditions.", "/actions."];
+
 impl Found<'_> {
     /// Labels and annotations of the Ingress and of routes.
     pub(super) fn fronts(&mut self, tcp: &TenantControlPlane) {
@@ -48,6 +63,11 @@ impl Found<'_> {
                         &format!("{key:?}, which puts text into the configuration of a shared server,"),
                     );
                 }
+                let is_shared = SHARED_ENDINGS.iter().any(|ending| name.ends_with(ending))
+                    || SHARED_PARTS.iter().any(|part| key.contains(part));
+                if is_shared {
+                    self.reach(&field, &format!("{key:?}, which takes what may be somebody else's,"));
+                }
                 let others = value.split(',').map(str::trim).any(|named| named != host);
                 if NAMES.contains(&key.as_str()) && others {
                     self.reach(&field, &format!("{key:?} with another name than {host:?}"));
@@ -58,20 +78,26 @@ impl Found<'_> {
 
     /// The name in front of the Service, and those that the Service itself asks for. That the first is one is said elsewhere.
     pub(super) fn hostname(&mut self, tcp: &TenantControlPlane, trust: &Trust) {
-        if trust.hostnames.is_empty() {
-            return;
-        }
+        let public = hostname::public(tcp).ok().flatten();
+        let limited = !trust.hostnames.is_empty();
+        let may_ask_for = |name: &str| match &public {
+            _ if limited => allows(trust, name),
+            // Any name may be had then, but one that nobody compares with those of the neighbours.
+            public => public.as_ref().is_some_and(|public| public.host == name),
+        };
         let service = &tcp.spec.control_plane.service.additional_metadata.annotations;
         for (key, value) in service.iter().filter(|(key, _)| NAMES.contains(&key.as_str())) {
             let field = "spec.controlPlane.service.additionalMetadata.annotations";
-            if let Some(name) = value.split(',').map(str::trim).find(|name| !allows(trust, name)) {
-                self.reach(
-                    field,
-                    &format!("{key:?} with the name {name:?}, which --allowed-hostnames does not contain,"),
-                );
+            if let Some(name) = value.split(',').map(str::trim).find(|name| !may_ask_for(name)) {
+                let why = if limited {
+                    "which --allowed-hostnames does not contain"
+                } else {
+                    "which is not the control plane's own"
+                };
+                self.reach(field, &format!("{key:?} with the name {name:?}, {why},"));
             }
         }
-        let Ok(Some(name)) = hostname::public(tcp) else { return };
+        let Some(name) = public.filter(|_| limited) else { return };
         if allows(trust, &name.host) {
             return;
         }
@@ -163,6 +189,30 @@ mod tests {
         Some("ReachesBeyond")
     )]
     #[case::snippets("annotations", "nginx.org/server-snippets", "", Some("ReachesBeyond"))]
+    #[case::secret(
+        "annotations",
+        "nginx.ingress.kubernetes.io/auth-tls-secret",
+        "gas/ca",
+        Some("ReachesBeyond")
+    )]
+    #[case::verified("annotations", "nginx.ingress.kubernetes.io/auth-tls-verify-depth", "1", None)]
+    #[case::asks_elsewhere(
+        "annotations",
+        "nginx.ingress.kubernetes.io/auth-url",
+        "http://10.0.0.1",
+        Some("ReachesBeyond")
+    )]
+    #[case::raw("annotations", "haproxy-ingress.github.io/config-backend", "", Some("ReachesBeyond"))]
+    #[case::balanced("annotations", "haproxy-ingress.github.io/balance-algorithm", "leastconn", None)]
+    #[case::group("annotations", "alb.ingress.kubernetes.io/group.name", "gas", Some("ReachesBeyond"))]
+    #[case::order("annotations", "alb.ingress.kubernetes.io/group.order", "1", None)]
+    #[case::action("annotations", "alb.ingress.kubernetes.io/actions.gas", "{}", Some("ReachesBeyond"))]
+    #[case::condition(
+        "annotations",
+        "alb.ingress.kubernetes.io/conditions.gas",
+        "[]",
+        Some("ReachesBeyond")
+    )]
     #[case::our_label("labels", "kamaji.clastix.io/name", "gas", Some("KeyReserved"))]
     #[case::a_label("labels", "team", "oil", None)]
     fn what_controllers_obey_is_not_all_the_authors(
@@ -205,11 +255,32 @@ mod tests {
             let found = denials(&tcp(&front, &json!({})), &Own::default(), &trust);
             assert_eq!(found.is_empty(), accepted, "{found:?}");
         }
-        let annotations = json!({"external-dns.alpha.kubernetes.io/hostname": host});
-        let service =
-            json!({"service": {"serviceType": "LoadBalancer", "additionalMetadata": {"annotations": annotations}}});
-        let found = denials(&tcp(&service, &json!({})), &Own::default(), &trust);
+        let found = denials(
+            &tcp(&json!({"service": service_named(host)}), &json!({})),
+            &Own::default(),
+            &trust,
+        );
+        let accepted = accepted && !allowed.is_empty();
         assert_eq!(found.is_empty(), accepted, "{found:?}");
+    }
+
+    fn service_named(names: &str) -> Value {
+        let annotations = json!({"external-dns.alpha.kubernetes.io/hostname": names});
+        json!({"serviceType": "LoadBalancer", "additionalMetadata": {"annotations": annotations}})
+    }
+
+    #[rstest]
+    #[case::its_own("oil.example", true)]
+    #[case::a_neighbours("gas.example", false)]
+    #[case::both("oil.example, gas.example", false)]
+    fn services_ask_for_their_own_name_where_nobody_limits_names(#[case] names: &str, #[case] accepted: bool) {
+        for front in [
+            json!({"service": service_named(names), "ingress": {"hostname": "oil.example:443"}}),
+            json!({"service": service_named(names), "gateway": {"hostname": "oil.example"}}),
+        ] {
+            let found = denials(&tcp(&front, &json!({})), &Own::default(), &Trust::default());
+            assert_eq!(found.is_empty(), accepted, "{found:?}");
+        }
     }
 
     #[rstest]

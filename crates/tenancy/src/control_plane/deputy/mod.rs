@@ -7,8 +7,9 @@
 //!   namespace may be shared; never host paths, service account tokens, or drivers that fetch things with the node's rights;
 //! - `containers` without privileges, host ports, or probes that make the kubelet call elsewhere;
 //! - no service account but the powerless default, whose token stays out, and `images` from registries that are allowed;
-//! - `fronts`: no annotations that reconfigure shared servers or name other hostnames, no hostname but those that
+//! - `fronts`: no annotations that reconfigure shared servers or name other hostnames, Secrets or addresses, no hostname but those that
 //!   administrators allow, and no address of the cluster but those that they give away;
+//! - no annotations by which others change the pods;
 //! - labels of ours, by which Services, network policies and Secrets find a control plane's pods, are not theirs to set:
 //!   with a neighbour's name on it, a pod would receive that neighbour's traffic.
 
@@ -32,7 +33,7 @@ pub struct Trust {
     /// What image registries have to begin with; empty allows any.
     pub registries: Vec<String>,
     /// Names that control planes may be reached by: `*.oil.example` is any below it, without `*.` only that one; empty
-    /// allows any.
+    /// allows any. Annotations of Services then name only the control plane's own.
     pub hostnames: Vec<String>,
     /// Addresses that control planes may take as external IPs; none allows none.
     pub external_ips: Vec<IpNet>,
@@ -79,6 +80,19 @@ const OWN_LABEL_DOMAINS: &[&str] = &[
     "capsule.clastix.io",
     "projectcapsule.dev",
     "cotenant.dev",
+];
+
+/// Domains of labels and annotations by which others put networks, containers or secrets into pods, or take protection
+/// away.
+const POD_DOMAINS: &[&str] = &[
+    "k8s.v1.cni.cncf.io",
+    "v1.multus-cni.io",
+    "sidecar.istio.io",
+    "inject.istio.io",
+    "linkerd.io",
+    "vault.hashicorp.com",
+    "container.apparmor.security.beta.kubernetes.io",
+    "seccomp.security.alpha.kubernetes.io",
 ];
 
 const DEPLOYMENT: &str = "spec.controlPlane.deployment";
@@ -208,7 +222,11 @@ impl Found<'_> {
                 ("annotations", metadata.annotations.keys()),
             ] {
                 for key in keys {
-                    self.metadata_key(&format!("{field}.{kind}"), key);
+                    let field = format!("{field}.{kind}");
+                    self.metadata_key(&field, key);
+                    if field.starts_with(DEPLOYMENT) && is_below(key, POD_DOMAINS) {
+                        self.reach(&field, &format!("{key:?}"));
+                    }
                 }
             }
         }
@@ -231,16 +249,19 @@ impl Found<'_> {
     }
 
     fn metadata_key(&mut self, field: &str, key: &str) {
-        let domain = key.split_once('/').map_or("", |(domain, _)| domain);
-        let below = |own: &str| domain == own || domain.strip_suffix(own).is_some_and(|rest| rest.ends_with('.'));
-        if OWN_LABEL_DOMAINS.iter().any(|own| below(own)) {
+        if is_below(key, OWN_LABEL_DOMAINS) {
             let message = format!("{field}: {key:?} is set by the operator only, because others are found by it");
             self.deny(field, "KeyReserved", message);
         }
-        if domain == "container.apparmor.security.beta.kubernetes.io" {
-            self.reach(field, &format!("{key:?}"));
-        }
     }
+}
+
+/// Whether the domain of a key is one of these, or below one.
+fn is_below(key: &str, domains: &[&str]) -> bool {
+    let domain = key.split_once('/').map_or("", |(domain, _)| domain);
+    domains
+        .iter()
+        .any(|own| domain == *own || domain.strip_suffix(own).is_some_and(|rest| rest.ends_with('.')))
 }
 
 #[cfg(test)]

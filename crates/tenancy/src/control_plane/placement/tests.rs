@@ -198,6 +198,26 @@ fn a_full_store_is_relieved_and_an_even_pool_is_left_alone() {
     );
 }
 
+#[test]
+fn only_data_in_etcd_moves() {
+    let driven = |name: &str, driver: &str| {
+        let mut store = pooled(name, Some(2)).as_ref().clone();
+        store.spec.driver = serde_json::from_value(json!(driver)).unwrap();
+        Arc::new(store)
+    };
+    let planes = ["one", "three", "two"].map(|name| tcp(name, Some("a"), json!({})));
+    for (from, to, moved) in [
+        ("etcd", "etcd", 1),
+        ("PostgreSQL", "PostgreSQL", 0),
+        ("etcd", "PostgreSQL", 0),
+        ("PostgreSQL", "etcd", 0),
+    ] {
+        let stores = [driven("a", from), driven("b", to)];
+        let moves = rebalance(&around(&stores, &planes));
+        assert_eq!(moves.len(), moved, "{from} {to}: {moves:?}");
+    }
+}
+
 /// Pools of up to four stores with limits or none, and control planes spread over them.
 fn pools() -> impl Strategy<Value = (Vec<Arc<DataStore>>, Vec<Arc<TenantControlPlane>>)> {
     let limits = proptest::collection::vec(proptest::option::of(0_u64..6), 1..5);

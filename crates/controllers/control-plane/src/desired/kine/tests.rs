@@ -304,7 +304,17 @@ fn a_store_in_the_clear_has_a_secret_without_data_and_without_an_end() {
         .secrets
         .iter()
         .find(|(recipe, _)| recipe.component == "datastore-certificate");
-    assert_eq!(recipe.unwrap().0.lifecycle, None);
+    let recipe = &recipe.unwrap().0;
+    assert_eq!(recipe.lifecycle, None);
+    // An API server gives back nothing where there is no data.
+    let data = crate::desired::secrets::Data::new();
+    let mut kept = crate::apply::secret(&tcp, recipe, &data, None, clock().now);
+    kept.data = None;
+    let kept = [(recipe.name.clone(), kept)].into();
+    let hosted = hosted(&tcp, store(Driver::PostgreSQL, Tls::Off));
+    let access = PodTls::Plain.into();
+    let again = super::super::plan(&hosted, None, &kept, Some(&access), &AdminNetwork::default(), clock());
+    assert_eq!(action(&again.unwrap().0, "datastore-certificate"), Action::Keep);
 }
 
 #[test]
