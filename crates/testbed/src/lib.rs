@@ -6,8 +6,11 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     reason = "a test bed that cannot start is a failed test, and says why"
 )]
+
+use std::time::Duration;
 
 mod api_server;
 mod cluster;
@@ -21,6 +24,26 @@ pub use cluster::Cluster;
 pub use etcd::EtcdFixture;
 pub use nats::NatsFixture;
 pub use sql::SqlServer;
+
+/// Looks again until it is so, and gives what was found. Panics with the last reason why not when `patience` is at its end: that
+/// is for a broken build and not for a slow machine.
+pub async fn eventually<T, F>(patience: Duration, what: &str, mut look: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Result<T, String>>,
+{
+    let mut last = String::new();
+    let looking = async {
+        loop {
+            match look().await {
+                Ok(found) => return found,
+                Err(reason) => last = reason,
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let found = tokio::time::timeout(patience, looking).await;
+    found.unwrap_or_else(|_| panic!("{what}: {last}"))
+}
 
 /// A name that no other test uses, valid wherever Kubernetes wants a DNS label: `<prefix>-<six letters and digits>`,
 /// the prefix cut so that 40 characters are not exceeded and suffixes still fit.

@@ -10,7 +10,6 @@ mod takeover;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::future::Future;
 use std::time::Duration;
 
 use api::kamaji::v1alpha1::{DataStore, Phase, TenantControlPlane};
@@ -30,7 +29,7 @@ use runtime::events::Recorder;
 use runtime::metrics::Registry;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use testbed::{ApiServer, EtcdFixture, unique};
+use testbed::{ApiServer, EtcdFixture, eventually, unique};
 
 /// How long anything may take before a test gives up. Nothing is concluded from how long it took.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -82,24 +81,6 @@ impl Operator {
     }
 }
 
-async fn eventually<T, F>(what: &str, mut look: impl FnMut() -> F) -> T
-where
-    F: Future<Output = Result<T, String>>,
-{
-    let mut last = String::new();
-    let looking = async {
-        loop {
-            match look().await {
-                Ok(found) => return found,
-                Err(reason) => last = reason,
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    let found = tokio::time::timeout(PATIENCE, looking).await;
-    found.unwrap_or_else(|_| panic!("{what}: {last}"))
-}
-
 fn when(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(otherwise()) }
 }
@@ -124,7 +105,7 @@ impl World {
         ] {
             let name = crd.name_any();
             crds.create(&PostParams::default(), &crd).await.unwrap();
-            eventually("the kind is served", || {
+            eventually(PATIENCE, "the kind is served", || {
                 let (crds, name) = (crds.clone(), name.clone());
                 async move {
                     let found = crds.get(&name).await.map_err(|error| error.to_string())?;
@@ -212,7 +193,7 @@ impl World {
     }
 
     async fn until_condition(&self, name: &str, type_: &str, reason: &str) -> TenantControlPlane {
-        eventually(&format!("{name} has {type_} for {reason}"), || async {
+        eventually(PATIENCE, &format!("{name} has {type_} for {reason}"), || async {
             let tcp = self.control_plane(name).await;
             let conditions = tcp.status.clone().unwrap_or_default().conditions;
             let found = conditions.iter().any(|one| one.type_ == type_ && one.reason == reason);
@@ -222,7 +203,7 @@ impl World {
     }
 
     async fn until_phase(&self, name: &str, phase: Phase) -> TenantControlPlane {
-        eventually(&format!("{name} is {phase:?}"), || async {
+        eventually(PATIENCE, &format!("{name} is {phase:?}"), || async {
             let tcp = self.control_plane(name).await;
             let status = tcp.status.clone().unwrap_or_default();
             when(status.phase() == Some(phase), || format!("{status:#?}")).map(|()| tcp)
@@ -232,7 +213,7 @@ impl World {
 
     /// Until a pass went through to its end for the present generation.
     async fn until_carried_out(&self, name: &str) -> TenantControlPlane {
-        eventually(&format!("{name} is carried out"), || async {
+        eventually(PATIENCE, &format!("{name} is carried out"), || async {
             let tcp = self.control_plane(name).await;
             let observed = tcp.status.as_ref().and_then(|status| status.observed_generation);
             when(observed == tcp.metadata.generation, || format!("{:#?}", tcp.status)).map(|()| tcp)
@@ -278,7 +259,7 @@ impl World {
     }
 
     async fn until_ready(&self, name: &str) -> TenantControlPlane {
-        eventually(&format!("{name} is ready"), || async {
+        eventually(PATIENCE, &format!("{name} is ready"), || async {
             self.make_pods_ready(name).await;
             let tcp = self.control_plane(name).await;
             let status = tcp.status.clone().unwrap_or_default();
@@ -365,7 +346,7 @@ async fn a_control_plane_lives_sleeps_and_goes_without_touching_its_neighbour() 
         .delete("mine-sa-certificate", &DeleteParams::default())
         .await
         .unwrap();
-    eventually("the Secrets are repaired", || async {
+    eventually(PATIENCE, "the Secrets are repaired", || async {
         let mended = secrets.get("mine-scheduler-kubeconfig").await.unwrap();
         let yaml = String::from_utf8(mended.data.unwrap()["scheduler.conf"].0.clone()).unwrap();
         when(pki::Kubeconfig::parse(&yaml).is_ok(), || yaml)?;
@@ -398,18 +379,22 @@ async fn a_control_plane_lives_sleeps_and_goes_without_touching_its_neighbour() 
         .patch_status("admin-2", &PatchParams::default(), &Patch::Merge(addresses))
         .await
         .unwrap();
-    eventually("the certificate answers to the new Node's address", || async {
-        let secret = world
-            .api::<Secret>()
-            .get("neighbour-api-server-certificate")
-            .await
-            .unwrap();
-        let pem = String::from_utf8(secret.data.unwrap()["apiserver.crt"].0.clone()).unwrap();
-        let sans = pki::inspect(&pem).unwrap().sans;
-        when(sans.contains(&pki::San::parse("192.0.2.77").unwrap()), || {
-            format!("{sans:?}")
-        })
-    })
+    eventually(
+        PATIENCE,
+        "the certificate answers to the new Node's address",
+        || async {
+            let secret = world
+                .api::<Secret>()
+                .get("neighbour-api-server-certificate")
+                .await
+                .unwrap();
+            let pem = String::from_utf8(secret.data.unwrap()["apiserver.crt"].0.clone()).unwrap();
+            let sans = pki::inspect(&pem).unwrap().sans;
+            when(sans.contains(&pki::San::parse("192.0.2.77").unwrap()), || {
+                format!("{sans:?}")
+            })
+        },
+    )
     .await;
     let after = world
         .api::<Secret>()
@@ -443,7 +428,7 @@ async fn a_control_plane_lives_sleeps_and_goes_without_touching_its_neighbour() 
     let beside = format!("/{mine_uid}-not/registry/x");
     world.etcd.etcdctl(&["put", &beside, "value"]).await.unwrap();
     control_planes.delete("mine", &DeleteParams::default()).await.unwrap();
-    eventually("the control plane is gone", || async {
+    eventually(PATIENCE, "the control plane is gone", || async {
         let left = control_planes.get_opt("mine").await.unwrap();
         when(left.is_none(), || format!("{left:#?}"))
     })
@@ -460,7 +445,7 @@ async fn a_control_plane_lives_sleeps_and_goes_without_touching_its_neighbour() 
     );
     let users = world.etcd.etcdctl(&["user", "list"]).await.unwrap();
     assert!(!users.contains(&mine_uid) && users.contains(&other_uid), "{users}");
-    eventually("its objects are collected", || async {
+    eventually(PATIENCE, "its objects are collected", || async {
         let left = world.objects("mine").await;
         when(left.is_empty(), || format!("{left:?}"))
     })
@@ -507,7 +492,7 @@ async fn an_operator_that_is_killed_again_and_again_loses_nothing_and_a_rested_o
     let before = world.objects("crash").await;
     let generation = world.control_plane("crash").await;
     let operator = Operator::start(&world.client, "default");
-    eventually("the new operator has looked", || async {
+    eventually(PATIENCE, "the new operator has looked", || async {
         let (passes, more) = operator.passes();
         when(passes > 0 && !more, || format!("{passes} passes, more: {more}"))
     })
@@ -570,7 +555,7 @@ async fn what_cannot_be_done_is_said_and_waited_for() {
             .delete(name, &DeleteParams::default())
             .await
             .unwrap();
-        eventually("it is gone", || async {
+        eventually(PATIENCE, "it is gone", || async {
             when(
                 world.api::<TenantControlPlane>().get_opt(name).await.unwrap().is_none(),
                 || name.to_owned(),
@@ -608,7 +593,7 @@ async fn what_cannot_be_done_is_said_and_waited_for() {
             .patch(name, &parameters, &Patch::Merge(touch))
             .await
             .unwrap();
-        eventually("it was looked at again", || async {
+        eventually(PATIENCE, "it was looked at again", || async {
             let (now, more) = operator.passes();
             when(now > passes && !more, || format!("{now} passes"))
         })
@@ -618,7 +603,7 @@ async fn what_cannot_be_done_is_said_and_waited_for() {
         assert_eq!(setup.and_then(|setup| setup.checksum), None, "{name} is not set up");
         assert!(world.api::<Deployment>().get_opt(name).await.unwrap().is_none());
         control_planes.delete(name, &DeleteParams::default()).await.unwrap();
-        eventually("it is gone", || async {
+        eventually(PATIENCE, "it is gone", || async {
             when(control_planes.get_opt(name).await.unwrap().is_none(), || {
                 name.to_owned()
             })
@@ -746,7 +731,7 @@ async fn a_spec_that_reaches_beyond_its_author_changes_nothing() {
         .await
         .unwrap();
     world.until_condition("running", "Accepted", "SpecAccepted").await;
-    eventually("the volume is there", || async {
+    eventually(PATIENCE, "the volume is there", || async {
         let deployment = world.api::<Deployment>().get("running").await.unwrap();
         let volumes = deployment.spec.unwrap().template.spec.unwrap().volumes.unwrap();
         when(volumes.iter().any(|volume| volume.name == "own"), || {
@@ -765,7 +750,7 @@ async fn a_spec_that_reaches_beyond_its_author_changes_nothing() {
         .delete("running", &DeleteParams::default())
         .await
         .unwrap();
-    eventually("what is refused can go", || async {
+    eventually(PATIENCE, "what is refused can go", || async {
         when(control_planes.get_opt("running").await.unwrap().is_none(), String::new)
     })
     .await;
@@ -812,7 +797,7 @@ impl World {
             json!({"spec": {"template": {"spec": {"hostNetwork": false, "nodeSelector": {"their": "node"}, "serviceAccountName": "theirs"}}}}),
         )
         .await;
-        eventually("policy and pods are repaired", || async {
+        eventually(PATIENCE, "policy and pods are repaired", || async {
             let now = policies.get(name).await.unwrap().spec;
             when(now == policy, || format!("{now:?}"))?;
             let account = |spec: &Option<k8s_openapi::api::apps::v1::DeploymentSpec>| {
@@ -855,7 +840,7 @@ async fn what_needs_no_store_is_put_right_while_it_is_away_and_a_forged_status_l
     operator.kill().await;
     world.forge_status("steady", forged.clone()).await;
     let operator = Operator::start(&world.client, "default");
-    eventually("the new operator has looked", || async {
+    eventually(PATIENCE, "the new operator has looked", || async {
         let (passes, more) = operator.passes();
         when(passes > 0 && !more, || format!("{passes} passes, more: {more}"))
     })
@@ -871,7 +856,7 @@ async fn what_needs_no_store_is_put_right_while_it_is_away_and_a_forged_status_l
     let again = json!({"metadata": {"name": "default-store"}, "data": store.data});
     create::<Secret>(&secrets, again).await;
     world.until_condition("steady", "DataStoreReady", "AccountReady").await;
-    eventually("the status is put right", || async {
+    eventually(PATIENCE, "the status is put right", || async {
         let status = world.control_plane("steady").await.status.unwrap();
         let setup = status.storage.unwrap().setup.unwrap();
         when(
@@ -910,7 +895,7 @@ async fn the_policy_is_taken_back_from_nobody_and_asked_back_from_somebody() {
     let wanted = policies.get("later").await.unwrap().spec;
 
     let until_ours = async || {
-        eventually("the policy is ours again", || async {
+        eventually(PATIENCE, "the policy is ours again", || async {
             let now = policies.get("later").await.unwrap();
             when(now.spec == wanted && now.owner_references().len() == 1, || {
                 format!("{now:?}")
@@ -936,7 +921,7 @@ async fn the_policy_is_taken_back_from_nobody_and_asked_back_from_somebody() {
     merge(&policies, "later", theirs).await;
     world.until_condition("later", "Deployed", "NameTaken").await;
     let events: Api<Event> = world.api();
-    eventually("an Event names it", || async {
+    eventually(PATIENCE, "an Event names it", || async {
         let found = events.list(&ListParams::default()).await.unwrap().items;
         let named = found.iter().any(|event| {
             event.reason.as_deref() == Some("NameTaken")
@@ -995,7 +980,7 @@ async fn going_drops_what_is_on_record_under_the_uid_whatever_the_status_says_an
     }
     let operator = Operator::start(&world.client, "default");
     for name in ["blank", "names"] {
-        eventually("it is gone", || async {
+        eventually(PATIENCE, "it is gone", || async {
             let left = control_planes.get_opt(name).await.unwrap();
             when(left.is_none(), || format!("{:#?}", left.unwrap().status))
         })
@@ -1080,7 +1065,7 @@ async fn an_older_operators_account_is_taken_over_by_its_own_control_plane_alone
     for name in ["heir", "forger"] {
         let control_planes = world.api::<TenantControlPlane>();
         control_planes.delete(name, &DeleteParams::default()).await.unwrap();
-        eventually("it is gone", || async {
+        eventually(PATIENCE, "it is gone", || async {
             when(control_planes.get_opt(name).await.unwrap().is_none(), || {
                 name.to_owned()
             })
@@ -1218,7 +1203,7 @@ async fn the_real_components_run_with_what_is_rendered_and_the_cluster_is_set_up
         runtime::client::build(config, "test").unwrap()
     };
     let master = client("super-admin.conf").await;
-    eventually("the API server is ready", || async {
+    eventually(PATIENCE, "the API server is ready", || async {
         let request = http::Request::get("/readyz").body(Vec::new()).unwrap();
         master
             .request_text(request)
@@ -1226,7 +1211,7 @@ async fn the_real_components_run_with_what_is_rendered_and_the_cluster_is_set_up
             .map_err(|error| format!("{error}\n{}", components.logs()))
     })
     .await;
-    eventually("everything is set up inside", || async {
+    eventually(PATIENCE, "everything is set up inside", || async {
         world.make_pods_ready("real").await;
         let tcp = world.control_plane("real").await;
         let status = tcp.status.unwrap_or_default();
@@ -1246,7 +1231,7 @@ async fn the_real_components_run_with_what_is_rendered_and_the_cluster_is_set_up
         .unwrap();
     // The controller manager and the API server agree about service accounts, whose tokens are ES256.
     let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> = Api::namespaced(admin.clone(), "default");
-    eventually("the controller manager works", || async {
+    eventually(PATIENCE, "the controller manager works", || async {
         accounts
             .get("default")
             .await
@@ -1289,7 +1274,7 @@ async fn writes_are_limited_and_released(world: &World, admin: &Client, port: i3
     limit(true).await;
     let limited = world.until_phase("real", Phase::WriteLimited).await;
     assert_eq!(limited.status.unwrap().installed_version(), Some("v1.36.3"));
-    eventually("the tenant refuses to create", || async {
+    eventually(PATIENCE, "the tenant refuses to create", || async {
         match write().await {
             Err(kube::Error::Api(status)) if status.message.contains("has limited write permissions") => Ok(()),
             other => Err(format!("{other:?}")),
@@ -1298,7 +1283,7 @@ async fn writes_are_limited_and_released(world: &World, admin: &Client, port: i3
     .await;
     limit(false).await;
     world.until_phase("real", Phase::Ready).await;
-    eventually("the tenant creates again", || async {
+    eventually(PATIENCE, "the tenant creates again", || async {
         write().await.map_err(|error| error.to_string())
     })
     .await;

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::future::Future;
 use std::time::Duration;
 
 use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
@@ -26,31 +25,13 @@ use runtime::metrics::Registry;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use testbed::{NatsFixture, SqlServer};
+use testbed::{NatsFixture, SqlServer, eventually};
 
 /// How long anything may take before a test gives up. Nothing is concluded from how long it took.
 const PATIENCE: Duration = Duration::from_mins(8);
 
 const NAMESPACE: &str = "tenants";
 const PORT: u16 = 31443;
-
-async fn eventually<T, F>(what: &str, mut look: impl FnMut() -> F) -> T
-where
-    F: Future<Output = Result<T, String>>,
-{
-    let mut last = String::new();
-    let looking = async {
-        loop {
-            match look().await {
-                Ok(found) => return found,
-                Err(reason) => last = reason,
-            }
-            tokio::time::sleep(Duration::from_millis(250)).await;
-        }
-    };
-    let found = tokio::time::timeout(PATIENCE, looking).await;
-    found.unwrap_or_else(|_| panic!("{what}: {last}"))
-}
 
 async fn create<K>(api: &Api<K>, object: Value) -> K
 where
@@ -68,7 +49,7 @@ async fn serve_kinds(client: &Client) {
     ] {
         let name = kind.name_any();
         kinds.create(&PostParams::default(), &kind).await.unwrap();
-        eventually("the kind is served", || async {
+        eventually(PATIENCE, "the kind is served", || async {
             let found = kinds.get(&name).await.map_err(|error| error.to_string())?;
             let conditions = found.status.and_then(|status| status.conditions).unwrap_or_default();
             let mut established = conditions.iter().filter(|one| one.type_ == "Established");
@@ -158,7 +139,7 @@ async fn tenant(client: &Client, name: &str) -> Client {
 async fn until_ready(client: &Client, name: &str) {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
     let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
-    eventually(&format!("the pods of {name} are ready"), || async {
+    eventually(PATIENCE, &format!("the pods of {name} are ready"), || async {
         let found = deployments.get(name).await.map_err(|error| error.to_string())?;
         let status = found.status.unwrap_or_default();
         if status.ready_replicas == Some(1) && status.unavailable_replicas.unwrap_or_default() == 0 {
@@ -191,7 +172,7 @@ async fn store(nats: &NatsFixture) -> NatsStore {
 
 async fn until_refused(client: &Client, name: &str, message: &str) {
     let control_planes: Api<TenantControlPlane> = Api::namespaced(client.clone(), NAMESPACE);
-    eventually(&format!("{name} is refused"), || async {
+    eventually(PATIENCE, &format!("{name} is refused"), || async {
         let found = control_planes.get(name).await.map_err(|error| error.to_string())?;
         let conditions = found.status.unwrap_or_default().conditions;
         let said = conditions.iter().any(|one| one.message.contains(message));
@@ -207,7 +188,7 @@ async fn use_it(client: &Client, name: &str) {
     let written = BTreeMap::from([("answer".to_owned(), "42".to_owned())]);
     let kept: ConfigMap = serde_json::from_value(json!({"metadata": {"name": "kept"}, "data": written})).unwrap();
     // Its owner is given rights once it answers.
-    eventually("its owner may write", || async {
+    eventually(PATIENCE, "its owner may write", || async {
         let made = config_maps.create(&PostParams::default(), &kept).await;
         made.map(|_| ()).map_err(|error| error.to_string())
     })
@@ -222,7 +203,7 @@ async fn use_it(client: &Client, name: &str) {
 
 async fn delete(control_planes: &Api<TenantControlPlane>, name: &str) {
     control_planes.delete(name, &DeleteParams::default()).await.unwrap();
-    eventually(&format!("{name} is gone"), || async {
+    eventually(PATIENCE, &format!("{name} is gone"), || async {
         let left = control_planes.get_opt(name).await.map_err(|error| error.to_string())?;
         left.map_or(Ok(()), |left| Err(format!("{left:#?}")))
     })

@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's own functions are tests too")]
 
 use std::fmt::Debug;
-use std::future::Future;
 use std::time::Duration;
 
 use api::kamaji::v1alpha1::{DataStore, KubeconfigGenerator, TenantControlPlane};
@@ -22,28 +21,10 @@ use runtime::events::Recorder;
 use runtime::metrics::Registry;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use testbed::{ApiServer, unique};
+use testbed::{ApiServer, eventually, unique};
 
 /// How long anything may take before a test gives up. Nothing is concluded from how long it took.
 const PATIENCE: Duration = Duration::from_mins(3);
-
-async fn eventually<T, F>(what: &str, mut look: impl FnMut() -> F) -> T
-where
-    F: Future<Output = Result<T, String>>,
-{
-    let mut last = String::new();
-    let looking = async {
-        loop {
-            match look().await {
-                Ok(found) => return found,
-                Err(reason) => last = reason,
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    let found = tokio::time::timeout(PATIENCE, looking).await;
-    found.unwrap_or_else(|_| panic!("{what}: {last}"))
-}
 
 fn when(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(otherwise()) }
@@ -77,7 +58,7 @@ impl World {
         ] {
             let name = crd.name_any();
             crds.create(&PostParams::default(), &crd).await.unwrap();
-            eventually("the kind is served", || {
+            eventually(PATIENCE, "the kind is served", || {
                 let (crds, name) = (crds.clone(), name.clone());
                 async move {
                     let found = crds.get(&name).await.map_err(|error| error.to_string())?;
@@ -192,6 +173,7 @@ impl World {
     async fn until_status(&self, generator: &str, resources: i64, available: i64) -> KubeconfigGenerator {
         let api: Api<KubeconfigGenerator> = Api::all(self.client.clone());
         eventually(
+            PATIENCE,
             &format!("{generator} has {available} of {resources} kubeconfigs"),
             || async {
                 let found = api.get(generator).await.map_err(|error| error.to_string())?;
@@ -209,7 +191,7 @@ impl World {
 
     /// The kubeconfig once it is another one than before.
     async fn until_value(&self, namespace: &str, name: &str, before: Option<&str>) -> (Secret, String) {
-        eventually(&format!("a kubeconfig in {name}"), || async {
+        eventually(PATIENCE, &format!("a kubeconfig in {name}"), || async {
             let found = self.secrets(namespace).get_opt(name).await.map_err(|e| e.to_string())?;
             let found = found.ok_or("no Secret")?;
             let value = found.data.as_ref().and_then(|data| data.get("value"));
@@ -223,7 +205,7 @@ impl World {
     }
 
     async fn until_gone(&self, namespace: &str, name: &str) {
-        eventually(&format!("{name} is gone"), || async {
+        eventually(PATIENCE, &format!("{name} is gone"), || async {
             let found = self.secrets(namespace).get_opt(name).await.map_err(|e| e.to_string())?;
             when(found.is_none(), || "it is there".to_owned())
         })
@@ -310,7 +292,7 @@ async fn selected_control_planes_get_a_kubeconfig_that_follows_what_it_is_made_o
         .patch("one-ops", &PatchParams::default(), &Patch::Merge(&edit))
         .await
         .unwrap();
-    eventually("the server is the control plane's again", || async {
+    eventually(PATIENCE, "the server is the control plane's again", || async {
         let found = secrets.get("one-ops").await.map_err(|error| error.to_string())?;
         let value = String::from_utf8(found.data.unwrap()["value"].0.clone()).unwrap();
         when(value == made, || value.clone())
@@ -341,7 +323,7 @@ async fn selected_control_planes_get_a_kubeconfig_that_follows_what_it_is_made_o
     // Another authority.
     let other = Authority::new("kubernetes", &[], pki::AUTHORITY_VALIDITY, Timestamp::now()).unwrap();
     world.credentials(&one, &other).await;
-    eventually("the kubeconfig is of the new authority", || async {
+    eventually(PATIENCE, "the kubeconfig is of the new authority", || async {
         let found = secrets.get("one-ops").await.map_err(|error| error.to_string())?;
         let value = String::from_utf8(found.data.unwrap()["value"].0.clone()).unwrap();
         let client = pki::Kubeconfig::parse(&value).unwrap().client;

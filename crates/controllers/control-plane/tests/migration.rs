@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use api::kamaji::v1alpha1::{DataStore, Phase, TenantControlPlane};
 use control_plane_controller::{Settings, Watches, run};
-use etcd_client::{Certificate, ConnectOptions, GetOptions, Identity, PutOptions, TlsOptions};
+use etcd_client::{Certificate, ConnectOptions, GetOptions, GetResponse, Identity, PutOptions, TlsOptions};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, KeyToPath, Namespace, Node, Pod, Secret};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -23,7 +23,7 @@ use runtime::events::Recorder;
 use runtime::metrics::Registry;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use testbed::{ApiServer, EtcdFixture, unique};
+use testbed::{ApiServer, EtcdFixture, eventually, unique};
 use tokio::sync::Mutex;
 
 /// How long anything may take before a test gives up. Nothing is concluded from how long it took.
@@ -56,24 +56,6 @@ impl Operator {
     }
 }
 
-async fn eventually<T, F>(what: &str, mut look: impl FnMut() -> F) -> T
-where
-    F: Future<Output = Result<T, String>>,
-{
-    let mut last = String::new();
-    let looking = async {
-        loop {
-            match look().await {
-                Ok(found) => return found,
-                Err(reason) => last = reason,
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    let found = tokio::time::timeout(PATIENCE, looking).await;
-    found.unwrap_or_else(|_| panic!("{what}: {last}"))
-}
-
 async fn create<K>(api: &Api<K>, object: Value) -> K
 where
     K: Resource + Clone + Debug + DeserializeOwned + serde::Serialize,
@@ -104,7 +86,7 @@ impl World {
         ] {
             crds.create(&PostParams::default(), &crd).await.unwrap();
         }
-        eventually("the kinds are served", || async {
+        eventually(PATIENCE, "the kinds are served", || async {
             let tenants = Api::<TenantControlPlane>::all(client.clone());
             let stores = Api::<DataStore>::all(client.clone());
             tenants
@@ -208,7 +190,7 @@ impl World {
     }
 
     async fn until_ready_in(&self, name: &str, datastore: &str) -> TenantControlPlane {
-        eventually(&format!("{name} is ready in {datastore}"), || async {
+        eventually(PATIENCE, &format!("{name} is ready in {datastore}"), || async {
             self.make_pods_ready(name).await;
             let tcp = self.get(name).await;
             let status = tcp.status.clone().unwrap_or_default();
@@ -226,7 +208,7 @@ impl World {
     }
 
     async fn until_reason(&self, name: &str, reason: &str) {
-        eventually(&format!("{name} says {reason}"), || async {
+        eventually(PATIENCE, &format!("{name} says {reason}"), || async {
             let conditions = self.get(name).await.status.unwrap_or_default().conditions;
             let found = conditions
                 .iter()
@@ -318,7 +300,7 @@ impl Running {
             .await
             .unwrap();
         let client = runtime::client::build(config, "test").unwrap();
-        eventually("the API server is ready", || async {
+        eventually(PATIENCE, "the API server is ready", || async {
             let request = http::Request::get("/readyz").body(Vec::new()).unwrap();
             let answer = client.request_text(request).await;
             answer.map_err(|error| format!("{error}\n{}", local::process::tail(self.process.log())))
@@ -418,10 +400,7 @@ impl Traffic {
             let (mut client, uid, stop) = (client.clone(), uid.to_owned(), stop.clone());
             tokio::spawn(async move {
                 while !stop.load(Ordering::SeqCst) {
-                    let found = match client.get(key(&uid, 7), None).await {
-                        Err(error) if is_outdated(&error) => continue,
-                        found => found.expect("reads never fail"),
-                    };
+                    let found = get(&mut client, &key(&uid, 7), None).await;
                     assert_eq!(found.kvs().len(), 1);
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
@@ -454,23 +433,26 @@ async fn nothing_is_lost(
 ) {
     let mut client = tenant(etcd, uid).await;
     for (key, value) in written {
-        let found = client.get(key.as_str(), None).await.unwrap();
+        let found = get(&mut client, key, None).await;
         let found = found.kvs().first().map(|found| found.value_str().unwrap().to_owned());
         assert_eq!(found.as_ref(), Some(value), "{key}");
     }
     let options = GetOptions::new().with_prefix().with_count_only();
-    let found = client
-        .get(format!("/{uid}/registry/configmaps/"), Some(options))
-        .await
-        .unwrap();
+    let found = get(&mut client, &format!("/{uid}/registry/configmaps/"), Some(options)).await;
     assert_eq!(found.count(), i64::try_from(filled).unwrap());
 }
 
 async fn revision(client: &mut etcd_client::Client, uid: &str) -> i64 {
+    let found = get(client, &key(uid, 0), None).await;
+    found.header().unwrap().revision()
+}
+
+/// Reads as etcd's own clients do: once more where rights changed meanwhile, whosever they are.
+async fn get(client: &mut etcd_client::Client, key: &str, options: Option<GetOptions>) -> GetResponse {
     loop {
-        match client.get(key(uid, 0), None).await {
+        match client.get(key, options.clone()).await {
             Err(error) if is_outdated(&error) => {}
-            found => return found.unwrap().header().unwrap().revision(),
+            found => return found.expect("reads never fail"),
         }
     }
 }
@@ -492,7 +474,7 @@ async fn data_moves_while_it_is_read_and_written_and_nothing_is_lost() {
     let began = Instant::now();
     world.ask_for("mover", "new").await;
     world.until_reason("mover", "Migrating").await;
-    eventually("writes wait", || async {
+    eventually(PATIENCE, "writes wait", || async {
         let refused = traffic.refused.load(Ordering::SeqCst);
         if refused > 0 {
             Ok(())
@@ -507,7 +489,7 @@ async fn data_moves_while_it_is_read_and_written_and_nothing_is_lost() {
         .put(format!("/{uid}/leases/kube-system/kube-scheduler"), "renewed", None)
         .await
         .unwrap();
-    let tcp = eventually("the switch is published", || async {
+    let tcp = eventually(PATIENCE, "the switch is published", || async {
         let tcp = world.get("mover").await;
         let storage = tcp.status.clone().unwrap_or_default().storage.unwrap_or_default();
         if storage.data_store_name.as_deref() == Some("new") {
@@ -534,7 +516,7 @@ async fn data_moves_while_it_is_read_and_written_and_nothing_is_lost() {
     nothing_is_lost(&world.new, &uid, OBJECTS, &written).await;
     // What expires still does, and watches that begin anew cannot miss anything: revisions went on.
     let mut at_new = tenant(&world.new, &uid).await;
-    let found = at_new.get(event.as_str(), None).await.unwrap();
+    let found = get(&mut at_new, &event, None).await;
     assert_ne!(found.kvs()[0].lease(), 0);
     assert!(revision(&mut at_new, &uid).await > left_at - 10);
     // The tenant writes there, and the pods know.
@@ -543,7 +525,7 @@ async fn data_moves_while_it_is_read_and_written_and_nothing_is_lost() {
     let deployment = serde_json::to_string(&deployment.spec).unwrap();
     assert!(deployment.contains(&world.new.endpoint) && !deployment.contains(&world.old.endpoint));
     // Nothing is left behind.
-    eventually("the first store is empty", || async {
+    eventually(PATIENCE, "the first store is empty", || async {
         let keys = world.old.etcdctl(&["get", "--prefix", "--keys-only", "/"]).await?;
         let roles = world.old.etcdctl(&["role", "list"]).await?;
         if keys.contains(&uid) || roles.contains(&uid) {
@@ -583,7 +565,7 @@ async fn a_target_that_fails_leaves_everything_as_it_was_until_it_is_back() {
     world.until_reason("mover", "MigrationInterrupted").await;
     // Writes are taken by the first store.
     let before = traffic.written.lock().await.len();
-    eventually("writes go on", || async {
+    eventually(PATIENCE, "writes go on", || async {
         let now = traffic.written.lock().await.len();
         if now > before + 10 {
             Ok(())
@@ -634,7 +616,7 @@ async fn operators_that_are_killed_at_any_moment_end_where_one_would() {
     // And when it is deleted, nothing stays anywhere.
     let tenants: Api<TenantControlPlane> = world.api();
     tenants.delete("mover", &DeleteParams::default()).await.unwrap();
-    eventually("it is gone", || async {
+    eventually(PATIENCE, "it is gone", || async {
         match tenants.get_opt("mover").await.unwrap() {
             None => Ok(()),
             Some(tcp) => Err(format!("{:#?}", tcp.status)),
@@ -662,13 +644,13 @@ async fn a_real_api_server_starts_on_the_other_store_before_it_may_be_written_to
         let map: ConfigMap = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
         maps.create(&PostParams::default(), &map).await
     };
-    let kept = eventually("something is written", || async {
+    let kept = eventually(PATIENCE, "something is written", || async {
         write(&maps, "kept").await.map_err(|error| error.to_string())
     })
     .await;
 
     world.ask_for("real", "new").await;
-    eventually("the switch is published", || async {
+    eventually(PATIENCE, "the switch is published", || async {
         let storage = world
             .get("real")
             .await
@@ -694,7 +676,7 @@ async fn a_real_api_server_starts_on_the_other_store_before_it_may_be_written_to
     assert_eq!(maps.get("kept").await.unwrap().uid(), kept.uid());
     assert!(refused(&maps).await, "not before all pods use it");
     world.until_ready_in("real", "new").await;
-    eventually("it is written to", || async {
+    eventually(PATIENCE, "it is written to", || async {
         write(&maps, "late").await.map_err(|error| error.to_string())
     })
     .await;

@@ -6,7 +6,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's own functions are tests too")]
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -28,24 +27,12 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use pki::San;
 use serde_json::json;
-use testbed::ApiServer;
+use testbed::{ApiServer, eventually};
 
 /// How long anything may take before a test gives up. An API server looks at its files once a minute.
 const PATIENCE: Duration = Duration::from_mins(4);
 const WINDOW: SignedDuration = SignedDuration::from_hours(24 * 30);
 const ROTATE: &str = "certs.kamaji.clastix.io/rotate";
-
-async fn eventually<F: Future<Output = Result<(), String>>>(what: &str, mut look: impl FnMut() -> F) {
-    let mut last = String::new();
-    let looking = async {
-        while let Err(reason) = look().await {
-            last = reason;
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    };
-    let found = tokio::time::timeout(PATIENCE, looking).await;
-    found.unwrap_or_else(|_| panic!("{what}: {last}"));
-}
 
 /// The Secrets of a control plane `demo` whose API server is the testbed's.
 struct Secrets {
@@ -209,7 +196,7 @@ impl Asker {
     /// Until it has asked some more.
     async fn goes_on(&self) {
         let before = self.asked.load(Ordering::Relaxed);
-        eventually(self.name, || async {
+        eventually(PATIENCE, self.name, || async {
             let asked = self.asked.load(Ordering::Relaxed);
             if asked > before + 5 {
                 Ok(())
@@ -229,11 +216,14 @@ impl Asker {
 }
 
 async fn until_served(what: &str, kubeconfig: &pki::Kubeconfig) {
-    eventually(what, || async { who(client(kubeconfig).await).await.map(|_| ()) }).await;
+    eventually(PATIENCE, what, || async {
+        who(client(kubeconfig).await).await.map(|_| ())
+    })
+    .await;
 }
 
 async fn until_refused(what: &str, kubeconfig: &pki::Kubeconfig) {
-    eventually(what, || async {
+    eventually(PATIENCE, what, || async {
         match who(client(kubeconfig).await).await {
             Ok(user) => Err(format!("it came in as {user}")),
             Err(_) => Ok(()),

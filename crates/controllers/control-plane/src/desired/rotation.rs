@@ -73,7 +73,8 @@ impl Signing {
     }
 }
 
-fn asked(secret: &Secret) -> bool {
+/// Whether somebody asked for other keys than those in this Secret.
+pub(super) fn asked(secret: &Secret) -> bool {
     secret
         .annotations()
         .get(ROTATE_ANNOTATION)

@@ -351,12 +351,7 @@ fn given(recipe: &Recipe, access: &PodAccess) -> Option<Data> {
 /// does not serve.
 fn judge(wanted: &SecretRecipe, old: Option<&Secret>, signers: &Signers, clock: Clock) -> Result<Data, Reason> {
     let old = old.ok_or(Reason::Missing)?;
-    let rotate = old
-        .metadata
-        .annotations
-        .as_ref()
-        .and_then(|all| all.get(names::ROTATE_ANNOTATION));
-    if rotate.is_some_and(String::is_empty) {
+    if rotation::asked(old) {
         return Err(Reason::RotationRequested);
     }
     let empty = Data::new();
@@ -556,20 +551,14 @@ fn issue(wanted: &SecretRecipe, old: Option<&Secret>, signers: &Signers, clock: 
         }
         Recipe::Kubeconfigs { cluster, entries } => {
             let (authority, chain) = signer(Signer::ControlPlane)?;
-            let rotation = old.is_some_and(|old| {
-                old.metadata
-                    .annotations
-                    .iter()
-                    .flatten()
-                    .any(|(key, value)| key == names::ROTATE_ANNOTATION && value.is_empty())
-            });
+            let rotates = old.is_some_and(rotation::asked);
             let mut data = Data::new();
             for entry in entries {
                 let before = old
                     .and_then(|old| old.data.as_ref())
                     .and_then(|data| text(data, entry.key));
                 let kept = before
-                    .filter(|_| !rotation)
+                    .filter(|_| !rotates)
                     .and_then(|yaml| client_of(yaml, entry, &authority, clock));
                 let client = if let Some(client) = kept {
                     client

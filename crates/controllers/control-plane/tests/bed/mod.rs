@@ -22,22 +22,11 @@ use testbed::{ApiServer, EtcdFixture, unique};
 /// How long anything may take before a test gives up. Nothing is concluded from how long it took.
 const PATIENCE: Duration = Duration::from_mins(3);
 
-pub(crate) async fn eventually<T, F>(what: &str, mut look: impl FnMut() -> F) -> T
+pub(crate) async fn eventually<T, F>(what: &str, look: impl FnMut() -> F) -> T
 where
     F: Future<Output = Result<T, String>>,
 {
-    let mut last = String::new();
-    let looking = async {
-        loop {
-            match look().await {
-                Ok(found) => return found,
-                Err(reason) => last = reason,
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    let found = tokio::time::timeout(PATIENCE, looking).await;
-    found.unwrap_or_else(|_| panic!("{what}: {last}"))
+    testbed::eventually(PATIENCE, what, look).await
 }
 
 pub(crate) fn when(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {

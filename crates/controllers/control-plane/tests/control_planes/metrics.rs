@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
-use super::{Operator, World, eventually, when};
+use super::{Operator, PATIENCE, World, eventually, when};
 
 /// Names and labels as dashboards know them.
 const KNOWN: &[(&str, &str)] = &[
@@ -47,7 +47,7 @@ async fn every_metric_has_its_name_labels_and_value() {
     world.until_ready("seen").await;
 
     let ready = "kamaji_tenant_control_planes_current{ready=\"true\"} 1";
-    let text = eventually("the control plane is counted", || async {
+    let text = eventually(PATIENCE, "the control plane is counted", || async {
         let text = operator.registry.encode();
         when(text.lines().any(|line| line == ready), || text.clone()).map(|()| text)
     })

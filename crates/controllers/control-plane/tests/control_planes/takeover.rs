@@ -15,7 +15,7 @@ use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{Operator, World, eventually, merge, when};
+use super::{Operator, PATIENCE, World, eventually, merge, when};
 
 const OBSERVED: &str = include_str!("../observed/admin-objects.yaml");
 const RSA_CERTIFICATE: &str = include_str!("../../../../pki/tests/keys/rsa.crt");
@@ -254,7 +254,7 @@ async fn what_a_peer_left_is_taken_over_in_place_with_one_rollout() {
     let world = World::new().await;
     let tcp = world.left_by_a_peer().await;
     let uid = tcp.uid().unwrap();
-    eventually("the peer's pods are rolled out", || async {
+    eventually(PATIENCE, "the peer's pods are rolled out", || async {
         let sets = world.replica_sets().await;
         when(sets.len() == 1, || format!("{sets:?}"))
     })
@@ -264,7 +264,7 @@ async fn what_a_peer_left_is_taken_over_in_place_with_one_rollout() {
     let before = world.objects("demo").await;
 
     let operator = Operator::start(&world.client, "default");
-    eventually("it is carried out by us", || async {
+    eventually(PATIENCE, "it is carried out by us", || async {
         let status = world.control_plane("demo").await.status.unwrap();
         let deployed = status
             .conditions
@@ -273,7 +273,7 @@ async fn what_a_peer_left_is_taken_over_in_place_with_one_rollout() {
         when(deployed, || format!("{:#?}", status.conditions))
     })
     .await;
-    eventually("the rollout has begun", || async {
+    eventually(PATIENCE, "the rollout has begun", || async {
         let sets = world.replica_sets().await;
         when(sets.len() > 1, || format!("{sets:?}"))
     })
@@ -328,7 +328,7 @@ async fn what_a_peer_left_is_taken_over_in_place_with_one_rollout() {
     };
     let rested = rest().await;
     let operator = Operator::start(&world.client, "default");
-    eventually("all has been looked at", || async {
+    eventually(PATIENCE, "all has been looked at", || async {
         let (passes, due) = operator.passes();
         when(passes > 0 && !due, || format!("{passes} passes"))
     })
