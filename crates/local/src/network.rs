@@ -19,6 +19,12 @@ use crate::error::{Error, Result};
 /// Taken while a subnet is chosen, so that two clusters started at once do not choose the same one.
 const LOCK: &str = "/run/lock/cotenant-network.lock";
 
+/// The kernel's list of the machine's links.
+const LINKS: &str = "/sys/class/net";
+const BRIDGE_PREFIX: &str = "cot-";
+/// Room for a link's alias, its closing zero included (`IFALIASZ`).
+const ALIAS_BYTES: usize = 256;
+
 /// A cluster's piece of the machine's network: 10.77.N.0/24.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subnet {
@@ -67,7 +73,7 @@ impl std::fmt::Display for Subnet {
 
 /// The bridge's name: `cot-` and eight digits of the cluster's name's hash (an interface name has 15 bytes).
 pub fn bridge_name(cluster: &str) -> String {
-    format!("cot-{}", short_hash(cluster))
+    format!("{BRIDGE_PREFIX}{}", short_hash(cluster))
 }
 
 /// The machine's end of a node's veth pair.
@@ -133,12 +139,16 @@ fn addresses_of(json: &str) -> Result<Vec<(String, Ipv4Addr)>> {
         .collect())
 }
 
-/// Makes the cluster's bridge with the machine's address on it; changes nothing where it is there already.
-pub fn ensure_bridge(cluster: &str, subnet: Subnet) -> Result<()> {
+/// Makes the bridge of the cluster in `directory` with the machine's address on it; changes nothing where it is there already.
+pub fn ensure_bridge(cluster: &str, subnet: Subnet, directory: &Path) -> Result<()> {
     let bridge = bridge_name(cluster);
     if !link_exists(&bridge) {
         let hardware = hardware_address(subnet.machine());
         run("ip", &["link", "add", &bridge, "address", &hardware, "type", "bridge"])?;
+    }
+    // Whose it is, for `sweep_bridges`. The kernel has no room for a longer one; such a bridge is never swept.
+    if let Some(directory) = directory.to_str().filter(|path| path.len() < ALIAS_BYTES) {
+        run("ip", &["link", "set", &bridge, "alias", directory])?;
     }
     let address = format!("{}/24", subnet.machine());
     run("ip", &["address", "replace", &address, "dev", &bridge])?;
@@ -148,11 +158,29 @@ pub fn ensure_bridge(cluster: &str, subnet: Subnet) -> Result<()> {
 
 /// Takes away the bridge and the rule for it; fine when they are gone already.
 pub fn remove_bridge(cluster: &str) -> Result<()> {
-    let bridge = bridge_name(cluster);
-    if forwarding_is_filtered() {
-        while rule("-C", &bridge) && rule("-D", &bridge) {}
+    remove_bridge_link(&bridge_name(cluster))
+}
+
+/// Takes away bridges of clusters whose directories are gone: their owners were killed, and somebody removed the rest.
+/// To be called under [`lock`].
+pub fn sweep_bridges() -> Result<()> {
+    let links = std::fs::read_dir(LINKS).map_err(Error::file("read", LINKS))?;
+    let names = links.flatten().filter_map(|link| link.file_name().into_string().ok());
+    for bridge in names.filter(|name| name.starts_with(BRIDGE_PREFIX)) {
+        let alias = std::fs::read_to_string(Path::new(LINKS).join(&bridge).join("ifalias")).unwrap_or_default();
+        let directory = Path::new(alias.trim_end());
+        if directory.is_absolute() && !directory.exists() {
+            remove_bridge_link(&bridge)?;
+        }
     }
-    remove_link(&bridge)
+    Ok(())
+}
+
+fn remove_bridge_link(bridge: &str) -> Result<()> {
+    if forwarding_is_filtered() {
+        while rule("-C", bridge) && rule("-D", bridge) {}
+    }
+    remove_link(bridge)
 }
 
 /// Takes away a link; fine when it is gone already.
@@ -167,7 +195,7 @@ pub fn remove_link(name: &str) -> Result<()> {
 }
 
 pub fn link_exists(name: &str) -> bool {
-    Path::new("/sys/class/net").join(name).exists()
+    Path::new(LINKS).join(name).exists()
 }
 
 /// Gives a network namespace, named by a process in it, a link `eth0` on the cluster's bridge.
@@ -245,6 +273,26 @@ mod tests {
         assert_eq!(link_name("cotenant", "admin").len(), 13);
         assert_ne!(link_name("a", "b/c"), link_name("a", "b"));
         assert_eq!(hardware_address("10.77.3.16".parse().unwrap()), "02:ce:0a:4d:03:10");
+    }
+
+    #[test]
+    fn a_bridge_goes_when_the_directory_of_its_cluster_is_gone_and_no_other_does() {
+        let unique = |which: &str| format!("test-sweep-{which}-{}", std::process::id());
+        let (kept, gone) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let _lock = lock().unwrap();
+        let used: Vec<_> = machine_addresses().unwrap().into_iter().map(|(_, one)| one).collect();
+        let subnet = Subnet::first_free(&used).unwrap();
+        ensure_bridge(&unique("kept"), subnet, kept.path()).unwrap();
+        ensure_bridge(&unique("gone"), subnet, gone.path()).unwrap();
+        gone.close().unwrap();
+
+        let swept = sweep_bridges();
+        let left = ["kept", "gone"].map(|which| link_exists(&bridge_name(&unique(which))));
+        for which in ["kept", "gone"] {
+            remove_bridge(&unique(which)).unwrap();
+        }
+        swept.unwrap();
+        assert_eq!(left, [true, false]);
     }
 
     #[test]

@@ -53,6 +53,7 @@ pub(super) fn directory(root: &Path, name: &str) -> Result<PathBuf> {
 pub(super) fn claim(options: &Options, directory: &Path) -> Result<(Subnet, Lifetime)> {
     std::fs::create_dir_all(directory).map_err(Error::file("create directory", directory))?;
     let _lock = network::lock()?;
+    network::sweep_bridges()?;
     let bridge = network::bridge_name(&options.name);
     let mut used: Vec<Ipv4Addr> = network::machine_addresses()?
         .into_iter()
@@ -96,7 +97,7 @@ pub(super) fn claim(options: &Options, directory: &Path) -> Result<(Subnet, Life
         owner,
     };
     node::replace(&Record::path(directory), &record)?;
-    network::ensure_bridge(&options.name, subnet)?;
+    network::ensure_bridge(&options.name, subnet, directory)?;
     let lifetime = if options.with_parent {
         Lifetime::Parent {
             remove: Some(directory.to_owned()),
