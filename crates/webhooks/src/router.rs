@@ -52,11 +52,12 @@ impl Router {
         self.by_path.contains_key(path) || path == conversion::PATH
     }
 
-    /// Answers one review.
+    /// Answers one review, by the deadline at the latest: what an API server does not wait for any more must not be
+    /// promised to it.
     ///
     /// # Errors
     /// When the body is not a review: there is no question then that an answer could belong to.
-    pub async fn answer(&self, path: &str, body: &[u8]) -> Result<Vec<u8>, Malformed> {
+    pub async fn answer(&self, path: &str, body: &[u8], deadline: Instant) -> Result<Vec<u8>, Malformed> {
         if path == conversion::PATH {
             return Ok(conversion::answer(body, &self.metrics).await?);
         }
@@ -66,7 +67,7 @@ impl Router {
             .get(path)
             .and_then(|rules| rules.iter().find(|rule| rule.holds(&request)));
         let answer = match rule {
-            Some(rule) => self.ask(rule, request).await,
+            Some(rule) => self.ask(rule, request, deadline).await,
             None if request.operation == Operation::Connect => Answer::allow(request.uid),
             // Somebody registered us for more than we know. Refusing is safe and says where to look.
             None => Answer::fail(
@@ -82,7 +83,7 @@ impl Router {
         Ok(answer.into_body(&version))
     }
 
-    async fn ask(&self, rule: &'static Rule, request: Request) -> Answer {
+    async fn ask(&self, rule: &'static Rule, request: Request, deadline: Instant) -> Answer {
         let started = Instant::now();
         if let Err(denial) = request.check_names() {
             log(rule, &request, &denial);
@@ -96,9 +97,21 @@ impl Router {
                 "the operator has not read the cluster's state yet; please retry",
             );
         };
-        let (mut view, facts) = match facts::collect(&self.source, view, rule, &request).await {
-            Ok(collected) => collected,
-            Err(error) => {
+        let collected = facts::collect(&self.source, view, rule, &request);
+        let (mut view, facts) = match tokio::time::timeout_at(deadline.into(), collected).await {
+            Ok(Ok(collected)) => collected,
+            Err(_) => {
+                tracing::warn!(
+                    rule = rule.name,
+                    "facts for an admission decision were not read in time"
+                );
+                self.metrics.count(rule, Outcome::Failed, started);
+                return Answer::fail(
+                    request.uid,
+                    "the operator could not read in time what this decision needs; please retry",
+                );
+            }
+            Ok(Err(error)) => {
                 tracing::warn!(
                     rule = rule.name,
                     error = runtime::report::chain(&error),
@@ -179,6 +192,9 @@ mod tests {
     use super::*;
     use crate::rules::RULES;
     use serde_json::{Value, json};
+    use std::time::Duration;
+
+    const MINUTE: Duration = Duration::from_secs(60);
 
     #[tokio::test]
     async fn names_that_are_too_long_reach_no_rule() {
@@ -195,7 +211,10 @@ mod tests {
                 "resource": {"group": target.groups[0], "version": target.versions[0], "resource": resource},
                 "subResource": sub_resource, "name": long, "namespace": long, "operation": "CREATE",
                 "object": {"metadata": {"name": long}}}});
-            let reply = router.answer(rule.path, review.to_string().as_bytes()).await.unwrap();
+            let reply = router
+                .answer(rule.path, review.to_string().as_bytes(), Instant::now() + MINUTE)
+                .await
+                .unwrap();
             let reply: Value = serde_json::from_slice(&reply).unwrap();
             let (status, bytes) = (&reply["response"]["status"], reply.to_string().len());
             assert_eq!(
@@ -206,5 +225,32 @@ mod tests {
             );
             assert!(bytes < 1024, "{}: an answer of {bytes} bytes", rule.name);
         }
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_an_api_server_that_is_silent_is_answered_by_the_deadline() {
+        // The kernel takes connections for it, and nobody reads them.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", silent.local_addr().unwrap());
+        let mut source = Source::empty();
+        source.client = Some(kube::Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap());
+        let router = Router::new(RULES, source, Metrics::default());
+        let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+            "uid": "1", "kind": {"group": "", "version": "v1", "kind": "Service"},
+            "resource": {"group": "", "version": "v1", "resource": "services"},
+            "name": "web", "namespace": "oil-web", "operation": "CREATE", "object": {"metadata": {"name": "web"}}}})
+        .to_string();
+
+        let deadline = Instant::now() + Duration::from_millis(50);
+        let answered = router.answer("/services/validating", review.as_bytes(), deadline);
+        let reply = tokio::time::timeout(MINUTE, answered)
+            .await
+            .expect("an answer")
+            .unwrap();
+        let reply: Value = serde_json::from_slice(&reply).unwrap();
+        assert_eq!(reply["response"]["allowed"], false);
+        assert_eq!(reply["response"]["status"]["code"], 500);
+        let message = reply["response"]["status"]["message"].as_str().unwrap();
+        assert!(message.contains("in time") && message.contains("retry"), "{message}");
     }
 }

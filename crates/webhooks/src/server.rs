@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use http::{Method, Request, Response, StatusCode, header};
@@ -23,6 +23,10 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 use crate::router::Router;
+
+/// What Kubernetes has where a webhook configuration says nothing, and the most that it takes.
+const DEFAULT_TIMEOUT_SECONDS: u64 = 10;
+const LONGEST_TIMEOUT_SECONDS: u64 = 30;
 
 /// Limits of the server. The defaults suit a cluster with a few API servers.
 #[derive(Clone, Copy, Debug)]
@@ -221,6 +225,7 @@ async fn answer(router: &Router, bodies: &Semaphore, limits: Limits, request: Re
     if request.method() == Method::GET && request.uri().path() == "/healthz" {
         return plain(StatusCode::OK, "ok");
     }
+    let deadline = Instant::now() + patience(request.uri().query().unwrap_or_default());
     let path = request.uri().path().to_owned();
     if !router.knows(&path) {
         return plain(StatusCode::NOT_FOUND, "there is no webhook at this path");
@@ -255,7 +260,7 @@ async fn answer(router: &Router, bodies: &Semaphore, limits: Limits, request: Re
     let Ok(Some((_share, body))) = tokio::time::timeout(limits.body, read).await else {
         return plain(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time");
     };
-    match std::panic::AssertUnwindSafe(router.answer(&path, &body))
+    match std::panic::AssertUnwindSafe(router.answer(&path, &body, deadline))
         .catch_unwind()
         .await
     {
@@ -269,6 +274,16 @@ async fn answer(router: &Router, bodies: &Semaphore, limits: Limits, request: Re
             )
         }
     }
+}
+
+/// How long an answer may take: a second less than the API server waits, which it says in the query as in `timeout=10s`.
+fn patience(query: &str) -> Duration {
+    let said = query.split('&').find_map(|pair| pair.strip_prefix("timeout="));
+    let seconds = said.and_then(|said| said.strip_suffix('s')?.parse::<u64>().ok());
+    let waits = seconds
+        .unwrap_or(DEFAULT_TIMEOUT_SECONDS)
+        .clamp(1, LONGEST_TIMEOUT_SECONDS);
+    Duration::from_millis((waits * 1000).saturating_sub(1000).max(500))
 }
 
 async fn collect(mut body: Incoming, length: usize) -> Option<Vec<u8>> {
@@ -317,6 +332,24 @@ mod tests {
     use tenancy::denial::Denial;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio_rustls::TlsConnector;
+
+    #[test]
+    fn an_answer_comes_before_the_api_server_stops_waiting() {
+        for (query, millis) in [
+            ("timeout=10s", 9_000),
+            ("timeout=3s", 2_000),
+            ("dryRun=All&timeout=30s", 29_000),
+            ("timeout=1s", 500),
+            ("timeout=0s", 500),
+            ("", 9_000),
+            ("timeout=", 9_000),
+            ("timeout=-5s", 9_000),
+            ("timeout=99999999999999999999s", 9_000),
+            ("timeout=18446744073709551615s", 29_000),
+        ] {
+            assert_eq!(patience(query), Duration::from_millis(millis), "{query}");
+        }
+    }
 
     const MAPS: Target = Target {
         groups: &[""],

@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -62,6 +63,10 @@ const DEVICES: (&str, &str, &str, &str, &str) = ("resource.k8s.io", "v1", "resou
 const CONFIG_MAP: (&str, &str, &str, &str, &str) = ("", "v1", "configmaps", "", "ConfigMap");
 const RULE_STATUS: (&str, &str, &str, &str, &str) = ("capsule.clastix.io", "v1beta2", "rulestatuses", "", "RuleStatus");
 const INGRESS: (&str, &str, &str, &str, &str) = ("networking.k8s.io", "v1", "ingresses", "", "Ingress");
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
 
 /// Asked without any watch: nothing is known but the request and the default configuration. What rules say with tenants
 /// around them is shown in `tests/`, against a real API server.
@@ -502,7 +507,7 @@ async fn every_rule_answers_through_the_router() {
             "name": "thing", "namespace": "ns", "operation": case.operation,
             "userInfo": {"username": case.user, "groups": case.groups}, "object": case.object, "oldObject": case.old}});
         let reply = router
-            .answer(rule.path, review.to_string().as_bytes())
+            .answer(rule.path, review.to_string().as_bytes(), soon())
             .await
             .expect("an answer");
         let reply: Value = serde_json::from_slice(&reply).expect("JSON");
@@ -555,7 +560,7 @@ async fn what_is_nested_too_deep_is_refused() {
                 "resource":{{"group":"{group}","version":"{version}","resource":"{resource}"}},"subResource":"{sub_resource}",
                 "operation":"{operation}","userInfo":{{"username":"alice"}},"object":{object},"oldObject":{object}}}}}"#
             );
-            let reply = router.answer(rule.path, review.as_bytes()).await.expect("an answer");
+            let reply = router.answer(rule.path, review.as_bytes(), soon()).await.expect("an answer");
             let reply: Value = serde_json::from_slice(&reply).expect("JSON");
             let is_refused = reply["response"]["allowed"] == false;
             assert!(
