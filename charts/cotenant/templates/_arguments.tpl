@@ -16,6 +16,7 @@
 {{- with include "cotenant.tlsSecret" . }}
 - --tls-secret-name={{ . }}
 {{- end }}
+- --own-image={{ include "cotenant.image" . }}
 {{- /* Helm deletes the ClusterRole with the release, and hooks and policies go with it. */}}
 {{- if .Values.rbac.create }}
 - --owner-cluster-role={{ include "cotenant.clusterRole" (list . "operator") }}
@@ -74,6 +75,7 @@
 - --webhook-service-name={{ include "cotenant.fullname" . }}-webhook-service
 - --webhook-port={{ .Values.ports.webhook }}
 - --tls-secret-name={{ include "cotenant.tlsSecret" . }}
+- --own-image={{ include "cotenant.image" . }}
 {{- if .Values.rbac.create }}
 - --owner-cluster-role={{ include "cotenant.clusterRole" (list . "operator") }}
 {{- end }}

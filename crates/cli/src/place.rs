@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use kube::{Client, Config, config::KubeConfigOptions, config::Kubeconfig};
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
+};
 
 /// Which local cluster a command is about.
 #[derive(Clone, Debug, clap::Args)]
@@ -47,7 +50,13 @@ impl Place {
                 path.display()
             );
         }
-        let kubeconfig = Kubeconfig::read_from(&path).with_context(|| format!("failed to read {}", path.display()))?;
+        let kubeconfig = Kubeconfig::read_from(&path)
+            .map_err(|error| match error {
+                // The path is in our sentence already.
+                KubeconfigError::ReadConfig(source, _) => anyhow::Error::new(source),
+                other => other.into(),
+            })
+            .with_context(|| format!("failed to read {}", path.display()))?;
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
         let endpoint = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         Ok(Reached {

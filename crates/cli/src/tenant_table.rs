@@ -14,6 +14,8 @@ use kube::{
 };
 use serde::Serialize;
 
+use crate::plain::plain;
+
 /// One tenant, whatever its isolation.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Row {
@@ -121,21 +123,32 @@ fn readiness(conditions: &[Condition]) -> (bool, String) {
 pub(crate) fn render(rows: &[Row]) -> String {
     let mut cells = vec![["Tenant", "Type", "Ready", "Access", "Endpoint", "Kubeconfig"].map(str::to_owned)];
     cells.extend(rows.iter().map(|row| {
-        let ready = if row.ready {
-            "True".to_owned()
-        } else {
-            format!("False ({})", row.message)
-        };
         [
             row.tenant.clone(),
             row.kind.to_owned(),
-            ready,
+            ready_cell(row.ready, &row.message),
             row.access.clone(),
             row.endpoint.clone(),
             row.kubeconfig.clone(),
         ]
     }));
+    let cells: Vec<_> = cells.iter().map(|row| row.each_ref().map(|cell| plain(cell))).collect();
     columns(&cells)
+}
+
+/// How much of a message a cell has room for: one that quotes an error would push the other columns off the screen.
+const MOST_IN_A_CELL: usize = 60;
+
+/// What a table says of a `Ready` condition. The command that shows one object tells all of the message.
+pub(crate) fn ready_cell(ready: bool, message: &str) -> String {
+    if ready {
+        return "True".to_owned();
+    }
+    let mut told: String = message.chars().take(MOST_IN_A_CELL).collect();
+    if told.len() < message.len() {
+        told.push('…');
+    }
+    format!("False ({told})")
 }
 
 /// Lines of cells, columns as wide as they need.
@@ -180,6 +193,19 @@ mod tests {
             "Tenant    Type       Ready               Access      Endpoint                Kubeconfig\n\
              a         namespace  True                user alice  https://10.77.0.2:6443  k\n\
              dev-team  namespace  False (processing)  user alice  https://10.77.0.2:6443  k\n"
+        );
+    }
+
+    #[test]
+    fn a_cell_holds_the_beginning_of_a_long_message() {
+        assert_eq!(ready_cell(true, "reconciled"), "True");
+        assert_eq!(
+            ready_cell(false, &"é".repeat(60)),
+            format!("False ({})", "é".repeat(60))
+        );
+        assert_eq!(
+            ready_cell(false, &"é".repeat(61)),
+            format!("False ({}…)", "é".repeat(60))
         );
     }
 }

@@ -17,6 +17,9 @@ pub(crate) struct Flags {
     /// Image of kine, which stands between API servers and stores that are no etcd, where a control plane names none.
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     kine_image: Option<String>,
+    /// Image of this very program, of which control planes run a container that share one port with their tunnel.
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    own_image: Option<String>,
     /// Control planes that are worked on at a time. [default: 4]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
     max_concurrent_tcp_reconciles: Option<u16>,
@@ -40,6 +43,7 @@ impl Flags {
             .and_then(|window| SignedDuration::try_from(window).ok());
         Settings {
             kine_image: self.kine_image.clone().unwrap_or(usual.kine_image),
+            own_image: self.own_image.clone(),
             concurrency: self
                 .max_concurrent_tcp_reconciles
                 .map_or(usual.concurrency, usize::from),
@@ -87,6 +91,7 @@ mod tests {
     fn each_flag_reaches_the_controller() {
         let given = settings(&[
             "--kine-image=mirror.example/kine:1",
+            "--own-image=mirror.example/cotenant:1",
             "--max-concurrent-tcp-reconciles=9",
             "--controller-reconcile-timeout=1m30s",
             "--cache-resync-period=2h",
@@ -94,6 +99,7 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(given.kine_image, "mirror.example/kine:1");
+        assert_eq!(given.own_image.as_deref(), Some("mirror.example/cotenant:1"));
         assert_eq!(given.concurrency, 9);
         assert_eq!(given.pass_within, Duration::from_secs(90));
         assert_eq!(given.resync, Duration::from_hours(2));
@@ -109,6 +115,7 @@ mod tests {
     fn what_cannot_be_is_refused() {
         for flag in [
             "--kine-image=",
+            "--own-image=",
             "--max-concurrent-tcp-reconciles=0",
             "--controller-reconcile-timeout=0s",
             "--controller-reconcile-timeout=-1s",

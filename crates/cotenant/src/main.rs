@@ -5,6 +5,7 @@ mod control_planes;
 mod crds;
 mod kamaji;
 mod operator;
+mod tls_router;
 mod watches;
 mod zap;
 
@@ -50,6 +51,9 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Pass TLS connections on by their protocol; runs in pods of control planes that share their port with their tunnel.
+    #[command(hide = true)]
+    TlsRouter(tls_router::Args),
     /// Enforce the network policies of a local cluster on the node it runs on; started by `up`.
     #[command(hide = true)]
     Enforcer {
@@ -71,6 +75,7 @@ fn main() -> ExitCode {
             Ok(())
         }
         Command::LocalNode { arguments } => return local::node::main(arguments),
+        Command::TlsRouter(args) => asynchronous(tls_router::run(args)),
         Command::Enforcer { kubeconfig } => asynchronous(async move { Ok(local::enforcer::run(&kubeconfig).await?) }),
     };
     match outcome {

@@ -478,6 +478,7 @@ impl Controllers<'_> {
     }
 
     fn control_planes(&mut self, args: &Args, watches: &Watches) {
+        let namespaces = watches.namespace_tenants.as_ref().map(|of| of.namespaces.clone());
         let Some(watches) = watches.control_planes.clone() else {
             return;
         };
@@ -506,6 +507,7 @@ impl Controllers<'_> {
             watches.datastores,
             watches.services,
             control_plane_controller::Watches::nodes(&client, &term),
+            namespaces.unwrap_or_else(|| control_plane_controller::Watches::namespaces(&client, &term)),
             &term,
         );
         self.running.spawn(async move {

@@ -43,17 +43,8 @@ pub fn standard(programs: &Programs, cotenant: &Path, tag: &str) -> Result<Vec<I
 
 /// [`standard`] without ours.
 pub fn upstream(programs: &Programs) -> Result<Vec<Image>> {
-    let kubernetes = programs.kubernetes_version()?;
-    let mut images = Vec::new();
-    for name in ["kube-apiserver", "kube-controller-manager", "kube-scheduler"] {
-        // The pod's command is the bare name.
-        images.push(
-            Image::builder(format!("registry.k8s.io/{name}"), &kubernetes)
-                .file(programs.path(name), &format!("/usr/local/bin/{name}"))
-                .entrypoint(format!("/usr/local/bin/{name}")),
-        );
-    }
-    images.push(kube_proxy(programs, &kubernetes)?);
+    let version = programs.kubernetes_version()?;
+    let mut images = kubernetes(programs, &version)?;
     images.push(
         Image::builder(
             "registry.k8s.io/coredns/coredns",
@@ -75,8 +66,29 @@ pub fn upstream(programs: &Programs) -> Result<Vec<Image>> {
             .user("65535:65535"),
     );
     images.push(kine(programs)?);
-    images.extend(konnectivity(programs, &kubernetes));
+    images.extend(konnectivity(programs, &version));
     images.push(busybox()?);
+    Ok(images)
+}
+
+/// What a hosted control plane of an older minor and its nodes run besides [`upstream`]. Both ends of the tunnel are those of
+/// `programs`, under the older tag.
+pub fn of_older_minor(older: &Programs, programs: &Programs) -> Result<Vec<Image>> {
+    let version = older.kubernetes_version()?;
+    let mut images = kubernetes(older, &version)?;
+    images.extend(konnectivity(programs, &version));
+    Ok(images)
+}
+
+fn kubernetes(programs: &Programs, version: &str) -> Result<Vec<Image>> {
+    // The pod's command is the bare name.
+    let of = |name: &str| {
+        Image::builder(format!("registry.k8s.io/{name}"), version)
+            .file(programs.path(name), &format!("/usr/local/bin/{name}"))
+            .entrypoint(format!("/usr/local/bin/{name}"))
+    };
+    let mut images = Vec::from(["kube-apiserver", "kube-controller-manager", "kube-scheduler"].map(of));
+    images.push(kube_proxy(programs, version)?);
     Ok(images)
 }
 

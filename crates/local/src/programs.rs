@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::progress::{Lines, Progress};
 
 use cache::Builder;
-use table::MODULES;
+use table::{MODULES, OLDER, Older};
 
 pub use table::PAUSE_VERSION;
 pub(crate) use toolchain::go;
@@ -124,12 +124,43 @@ pub fn ensure(progress: &dyn Progress) -> Result<Programs> {
         programs.check()?;
         return Ok(programs);
     }
-    Builder {
+    builder(progress)?.ensure("all", MODULES)
+}
+
+/// The minors of Kubernetes before the one of [`locate`], such as `1.35`, oldest first.
+pub fn older_minors() -> impl Iterator<Item = &'static str> {
+    OLDER.iter().map(|older| older.minor)
+}
+
+/// Kubernetes' programs of an older minor: all of a control plane and its nodes, and kubeadm. Built now if need be, which takes
+/// minutes.
+pub fn of_older_minor(minor: &str, progress: &dyn Progress) -> Result<Programs> {
+    let older = older(minor)?;
+    builder(progress)?.ensure(minor, [&older.kubeadm, &older.others])
+}
+
+/// kubeadm of an older minor.
+pub fn kubeadm_of_older_minor(minor: &str, progress: &dyn Progress) -> Result<PathBuf> {
+    let programs = builder(progress)?.ensure(minor, [&older(minor)?.kubeadm])?;
+    Ok(programs.path("kubeadm"))
+}
+
+fn older(minor: &str) -> Result<&'static Older> {
+    OLDER.iter().find(|older| older.minor == minor).ok_or_else(|| {
+        let known: Vec<_> = older_minors().collect();
+        Error::Other(format!(
+            "failed to find Kubernetes {minor}: the older minors are {}",
+            known.join(", ")
+        ))
+    })
+}
+
+fn builder(progress: &dyn Progress) -> Result<Builder<'_>> {
+    Ok(Builder {
         tools: tools_directory()?,
         cache: cache_directory()?.join("programs"),
         progress,
-    }
-    .ensure()
+    })
 }
 
 /// Where things are kept that can be made again: `${COTENANT_CACHE:-~/.cache/cotenant}`.

@@ -15,6 +15,7 @@ use crate::cluster::{Cluster, containerd_program, kubelet_settings, write_all};
 use crate::error::{Error, Result};
 use crate::node::{self, Condition, DIRECTORY, EXECUTABLE, Handle, Node, Program};
 use crate::process::tail;
+use crate::programs::Programs;
 use crate::{containerd, network, registry};
 
 /// Where the node sees its pod network's configuration, and where it lies in the node's directory.
@@ -49,11 +50,16 @@ pub struct Worker {
 impl Worker {
     /// Starts the node, or finds it; kubeadm joins it once.
     pub fn join(cluster: &Cluster, join: &Join) -> Result<Self> {
+        Self::join_with(cluster, join, cluster.programs())
+    }
+
+    /// Like [`Worker::join`], with a kubeadm and a kubelet of the caller's choice.
+    pub fn join_with(cluster: &Cluster, join: &Join, programs: &Programs) -> Result<Self> {
         let directory = cluster.directory().join("nodes").join(&join.name);
         std::fs::create_dir_all(&directory).map_err(Error::file("create directory", &directory))?;
         let node = {
             let _lock = network::lock()?;
-            let node = node(cluster, join, directory)?;
+            let node = node(cluster, join, programs, directory)?;
             // Written early: the next worker must not choose the same address.
             if Handle::find(&node.directory)?.is_none() {
                 node::replace(&Node::path(&node.directory), &node)?;
@@ -120,7 +126,7 @@ pub fn remove(directory: &Path) -> Result<()> {
     }
 }
 
-fn node(cluster: &Cluster, join: &Join, directory: PathBuf) -> Result<Node> {
+fn node(cluster: &Cluster, join: &Join, upstream: &Programs, directory: PathBuf) -> Result<Node> {
     let address = if let Some(known) = Handle::find(&directory)? {
         known.node().address
     } else {
@@ -144,7 +150,7 @@ fn node(cluster: &Cluster, join: &Join, directory: PathBuf) -> Result<Node> {
         routes: BTreeMap::new(),
         executable: cluster.executable().to_owned(),
         binaries: ["kubeadm", "kubelet"]
-            .map(|name| (name.to_owned(), cluster.programs().path(name)))
+            .map(|name| (name.to_owned(), upstream.path(name)))
             .into(),
         memory_bytes: join.memory_bytes,
         programs: programs(),

@@ -1,4 +1,6 @@
-//! The client of the admin cluster.
+//! The client of the admin cluster, and those of servers that others run.
+
+pub mod untrusted;
 
 use std::path::Path;
 
@@ -89,11 +91,16 @@ pub fn elsewhere(config: &Config, other: &Other<'_>, agent: &str) -> Result<Clie
 }
 
 /// A client from a configuration made elsewhere.
-pub fn build(mut config: Config, agent: &str) -> Result<Client, Error> {
+pub fn build(config: Config, agent: &str) -> Result<Client, Error> {
+    Client::try_from(named(config, agent)).map_err(Error::Build)
+}
+
+/// The configuration with that User-Agent, in a process that is ready to open TLS.
+fn named(mut config: Config, agent: &str) -> Config {
     install_crypto_provider();
     if let Ok(value) = http::HeaderValue::from_str(agent) {
         config.headers.retain(|(name, _)| name != http::header::USER_AGENT);
         config.headers.push((http::header::USER_AGENT, value));
     }
-    Client::try_from(config).map_err(Error::Build)
+    config
 }

@@ -24,6 +24,7 @@ use md5::{Digest, Md5};
 use crate::{
     object_quotas,
     quantity::{InvalidQuantity, Quantity},
+    quota::amounts::Amounts,
     replicas,
 };
 
@@ -44,7 +45,7 @@ pub struct Unbalanced {
 }
 
 /// What one namespace uses: `status.used` of its copies, by the item's place.
-pub type Used<'a> = BTreeMap<usize, &'a BTreeMap<String, Wire>>;
+pub type Used<'a> = BTreeMap<usize, &'a Amounts>;
 
 /// Every budget of a tenant, by the place that its copies are named after: those of `spec.resourceQuotas`, and then the one that
 /// annotations ask for ([`object_quotas`]), which all namespaces share. Annotations that are no limits are left out; admission
@@ -63,8 +64,7 @@ pub fn budgets(tenant: &Tenant) -> Vec<(QuotaScope, Cow<'_, ResourceQuotaSpec>)>
 /// All namespaces that hold a copy have to be given, also those that are going away: what they use counts until it is gone.
 ///
 /// # Errors
-/// If an amount of the tenant's is not a quantity. Amounts in use that are not are taken as nothing; they come from the
-/// API server, which writes no others.
+/// If an amount of the tenant's is not a quantity.
 pub fn resource_quotas<'a>(
     tenant: &Tenant,
     namespaces: &[(&'a str, Used<'_>)],
@@ -84,9 +84,10 @@ pub fn resource_quotas<'a>(
             continue;
         }
         let limits = limits(index, item)?;
-        let used: Vec<BTreeMap<&str, Quantity>> = namespaces
+        let nothing = Amounts::default();
+        let used: Vec<&Amounts> = namespaces
             .iter()
-            .map(|(_, used)| amounts(used.get(&index).copied()))
+            .map(|(_, used)| used.get(&index).copied().unwrap_or(&nothing))
             .collect();
         let balance = Balance::new(&limits, &used);
         let annotations = balance.annotations();
@@ -108,13 +109,10 @@ struct Balance<'a> {
 }
 
 impl<'a> Balance<'a> {
-    fn new(limits: &BTreeMap<&'a str, Quantity>, used: &[BTreeMap<&str, Quantity>]) -> Self {
+    fn new(limits: &BTreeMap<&'a str, Quantity>, used: &[&Amounts]) -> Self {
         let totals = limits.iter().map(|(resource, limit)| {
-            let used = used
-                .iter()
-                .filter_map(|used| used.get(resource))
-                .fold(Quantity::ZERO, |sum, used| sum.plus(*used));
-            (*resource, (*limit, used))
+            let used = used.iter().map(|used| used.get(resource));
+            (*resource, (*limit, used.fold(Quantity::ZERO, Quantity::plus)))
         });
         Self {
             totals: totals.collect(),
@@ -122,9 +120,9 @@ impl<'a> Balance<'a> {
     }
 
     /// What one namespace may use, given what it uses: that and all that is left; or that, when nothing is left.
-    fn hard(&self, used: &BTreeMap<&str, Quantity>) -> BTreeMap<String, Wire> {
+    fn hard(&self, used: &Amounts) -> BTreeMap<String, Wire> {
         let hard = self.totals.iter().map(|(resource, (limit, total))| {
-            let own = used.get(resource).copied().unwrap_or_default();
+            let own = used.get(resource);
             let hard = if total >= limit {
                 own
             } else {
@@ -164,12 +162,6 @@ fn limits(index: usize, item: &ResourceQuotaSpec) -> Result<BTreeMap<&str, Quant
     limits.collect()
 }
 
-fn amounts(used: Option<&BTreeMap<String, Wire>>) -> BTreeMap<&str, Quantity> {
-    let used = used.into_iter().flatten();
-    used.filter_map(|(resource, used)| Some((resource.as_str(), Quantity::parse(used).ok()?)))
-        .collect()
-}
-
 /// The annotation about a resource: its name may have no slash, and no more characters than fit.
 fn annotation(prefix: &str, resource: &str) -> String {
     let resource = resource.replace('/', "_");
@@ -191,6 +183,10 @@ mod tests {
     use kube_core::ResourceExt;
     use proptest::prelude::*;
     use serde_json::json;
+
+    fn used(pairs: &[(&str, &str)]) -> Amounts {
+        Amounts::observed(Some(&wire(pairs)))
+    }
 
     fn wire(pairs: &[(&str, &str)]) -> BTreeMap<String, Wire> {
         pairs
@@ -217,7 +213,7 @@ mod tests {
             .with(json!({"resourceQuotas": {"scope": "Namespace", "items": [{"hard": {"pods": "20"}}]}}))
             .annotation("quota.resources.capsule.clastix.io/foos.example.com_v1", "3")
             .build();
-        let used = wire(&[("count/foos.example.com", "2")]);
+        let used = used(&[("count/foos.example.com", "2")]);
         let quotas = resource_quotas(&oil, &[("oil-one", Used::from([(1, &used)])), ("oil-two", Used::new())]).unwrap();
         let hards: Vec<_> = quotas.iter().map(|(_, quotas)| hard(&quotas[1])).collect();
         assert_eq!(
@@ -237,8 +233,8 @@ mod tests {
             .with(json!({"resourceQuotas": {"items": [{"hard": {"requests.cpu": "8", "limits.memory": "16Gi", "pods": "20"}}]}}))
             .build();
         let (one, two) = (
-            wire(&[("requests.cpu", "1500m"), ("limits.memory", "64Mi"), ("pods", "3")]),
-            wire(&[("requests.cpu", "500m"), ("pods", "0")]),
+            used(&[("requests.cpu", "1500m"), ("limits.memory", "64Mi"), ("pods", "3")]),
+            used(&[("requests.cpu", "500m"), ("pods", "0")]),
         );
         let quotas = resource_quotas(
             &oil,
@@ -287,7 +283,7 @@ mod tests {
         let oil = tenant("oil")
             .with(json!({"resourceQuotas": {"items": [{"hard": {"pods": "5"}}]}}))
             .build();
-        let (one, two) = (wire(&[("pods", "4")]), wire(&[("pods", "2")]));
+        let (one, two) = (used(&[("pods", "4")]), used(&[("pods", "2")]));
         let quotas = resource_quotas(
             &oil,
             &[
@@ -308,7 +304,7 @@ mod tests {
                 {"hard": {"pods": "5"}, "scopes": ["Terminating"]}, {"hard": {"services": "1"}},
             ]}}))
             .build();
-        let used = wire(&[("pods", "4")]);
+        let used = used(&[("pods", "4")]);
         let quotas = resource_quotas(&oil, &[("a", Used::from([(0, &used)])), ("b", Used::new())]).unwrap();
         assert_eq!(
             serde_json::to_value(&quotas[1].1[0]).unwrap(),
@@ -368,7 +364,7 @@ mod tests {
         #[test]
         fn no_namespace_may_exceed_what_is_left(limit in 0_u32..100, used in prop::collection::vec(0_u32..60, 1..6)) {
             let oil = tenant("oil").with(json!({"resourceQuotas": {"items": [{"hard": {"pods": limit.to_string()}}]}})).build();
-            let used: Vec<_> = used.iter().map(|used| (*used, wire(&[("pods", &used.to_string())]))).collect();
+            let used: Vec<_> = used.iter().map(|used| (*used, self::used(&[("pods", &used.to_string())]))).collect();
             let namespaces: Vec<_> = used.iter().map(|(_, used)| ("n", Used::from([(0, used)]))).collect();
             let total: u32 = used.iter().map(|(used, _)| used).sum();
             let quotas = resource_quotas(&oil, &namespaces).unwrap();

@@ -31,7 +31,7 @@ pub struct NatsFixture {
     process: tokio::sync::Mutex<Process>,
     address: SocketAddr,
     _loopback: Option<LoopbackAddress>,
-    _directory: GuardedDirectory,
+    directory: GuardedDirectory,
 }
 
 impl NatsFixture {
@@ -89,7 +89,7 @@ tls {{ cert_file: "{cert}", key_file: "{key}", ca_file: "{ca}", verify: true }}
             process: tokio::sync::Mutex::new(process),
             address: (ip, PORT).into(),
             _loopback: loopback,
-            _directory: directory,
+            directory,
         };
         this.ready().await;
         this
@@ -104,6 +104,16 @@ tls {{ cert_file: "{cert}", key_file: "{key}", ca_file: "{ca}", verify: true }}
     pub async fn restart(&self) {
         explained(self.process.lock().await.restart());
         self.ready().await;
+    }
+
+    /// Starts it again with another password of its user.
+    pub async fn change_password(&mut self, password: &str) {
+        let file = self.directory.path().join("nats.conf");
+        let configuration = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(file, configuration.replace(&self.password, password)).unwrap();
+        password.clone_into(&mut self.password);
+        self.stop().await;
+        self.restart().await;
     }
 
     /// The server greets in the clear, and not before it is ready.

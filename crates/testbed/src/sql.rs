@@ -270,6 +270,11 @@ async fn postgres(directory: &Path, ip: &str, password: &str) -> Spec {
 
 async fn mariadb(directory: &Path, ip: &str, password: &str) -> Spec {
     let file = |name: &str| directory.join(name).display().to_string();
+    // Temporary tables are named after the process's number, which is the same in every guard: in /tmp they would meet.
+    let temporary = directory.join("temporary");
+    std::fs::create_dir(&temporary).unwrap();
+    hand_over(&temporary);
+    let temporary = format!("--tmpdir={}", temporary.display());
     let install = unprivileged(
         "mariadb-install-db",
         &program("mariadb-install-db", "mariadb-server-core"),
@@ -277,6 +282,7 @@ async fn mariadb(directory: &Path, ip: &str, password: &str) -> Spec {
     )
     .arg("--no-defaults")
     .arg(format!("--datadir={}", file("data")))
+    .arg(temporary.clone())
     .args([
         "--auth-root-authentication-method=normal",
         "--skip-test-db",
@@ -293,6 +299,7 @@ async fn mariadb(directory: &Path, ip: &str, password: &str) -> Spec {
     unprivileged("mariadbd", &program("mariadbd", "mariadb-server-core"), directory)
         .arg("--no-defaults")
         .arg(format!("--datadir={}", file("data")))
+        .arg(temporary)
         .arg(format!("--socket={}", file("data/socket")))
         .arg(format!("--pid-file={}", file("data/pid")))
         .arg(format!("--bind-address={ip}"))

@@ -2,6 +2,7 @@
 //! nothing, and one with quotas a call for what they are about.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use api::capsule::v1beta2::{GlobalResourceQuota, GlobalResourceQuotaSpec, Tenant};
@@ -41,17 +42,17 @@ pub(crate) fn of_tenant_quotas(tenants: &[Arc<Tenant>]) -> Option<Extent> {
 pub(crate) fn changes_of_tenant_quotas(
     changes: impl Stream<Item = Change<Tenant>> + Send + Unpin + 'static,
 ) -> impl Stream<Item = ()> + Send + Unpin {
-    let mut known: HashMap<String, Vec<GlobalResourceQuotaSpec>> = HashMap::new();
+    // A digest of each, by name.
+    let (hasher, mut known) = (RandomState::new(), HashMap::<String, u64>::new());
     let changed = changes.filter_map(move |change| {
         let name = change.object().name_any();
         let before = match &change {
             Change::Deleted(_) => known.remove(&name),
             Change::Applied(tenant) => match tenant::reach(tenant) {
                 none if none.is_empty() => known.remove(&name),
-                now if known.get(&name) == Some(&now) => None,
                 now => {
-                    known.insert(name, now);
-                    Some(Vec::new())
+                    let now = hasher.hash_one(format!("{now:?}"));
+                    (known.insert(name, now) != Some(now)).then_some(now)
                 }
             },
         };

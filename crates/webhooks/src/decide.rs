@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use api::capsule::v1beta2::Tenant;
+use runtime::events::shortened;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -13,7 +14,7 @@ use tenancy::rules::Outcome;
 
 use crate::facts::Facts;
 use crate::patch;
-use crate::review::Request;
+use crate::review::{NAME_BYTES, Request};
 use crate::view::View;
 
 /// A rule's function with its object type hidden, so that rules of all kinds fit one table.
@@ -116,25 +117,52 @@ pub fn typed<K: DeserializeOwned + Serialize>(
         Decision::Change(changed, warnings) => {
             match patch::between(question.request.object.as_deref(), object.as_ref(), &changed) {
                 Ok(patch) => Verdict::Patch { patch, warnings },
-                Err(error) => Verdict::Deny(unreadable(question.request, &error)),
+                Err(error) => Verdict::Deny(unfit(question.request, "", &error)),
             }
         }
     }
 }
 
-fn decode<K: DeserializeOwned>(raw: Option<&RawValue>) -> Result<Option<K>, serde_json::Error> {
-    match raw.map(RawValue::get) {
-        None | Some("null") => Ok(None),
-        Some(json) => serde_json::from_str(json).map(Some),
+/// Where an object is not what its kind has, and how.
+type Misfit = serde_path_to_error::Error<serde_json::Error>;
+
+fn decode<K: DeserializeOwned>(raw: Option<&RawValue>) -> Result<Option<K>, Misfit> {
+    let json = match raw.map(RawValue::get) {
+        None | Some("null") => return Ok(None),
+        Some(json) => json,
+    };
+    // Keeping track of the place costs time, and is of use for what does not fit alone.
+    if let Ok(object) = serde_json::from_str(json) {
+        return Ok(Some(object));
     }
+    serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(json)).map(Some)
 }
 
 /// An object that we cannot read is refused: what we do not understand we cannot vouch for.
-fn unreadable(request: &Request, error: &serde_json::Error) -> Denial {
+fn unreadable(request: &Request, misfit: &Misfit) -> Denial {
+    let path = misfit.path().to_string();
+    // Keys of maps are as long as their author likes. A dot is the object as a whole.
+    let field = if path == "." {
+        String::new()
+    } else {
+        shortened(&path, NAME_BYTES)
+    };
+    unfit(request, &field, misfit.inner())
+}
+
+fn unfit(request: &Request, field: &str, error: &serde_json::Error) -> Denial {
+    let place = if field.is_empty() {
+        String::new()
+    } else {
+        format!("{field}: ")
+    };
     Denial::new(
-        "",
+        field,
         "Unreadable",
-        format!("failed to read the {} {:?}: {error}", request.kind.kind, request.name),
+        format!(
+            "{place}failed to read the {} {:?}: {error}",
+            request.kind.kind, request.name
+        ),
     )
     .with_code(400)
 }

@@ -1,13 +1,14 @@
 //! Events about what was refused, completed, or passed and is to be known, beside the object that it was about.
 //!
 //! An answer never waits for one: they go through a queue, and what does not fit into it, or cannot be written, is
-//! dropped; so is what one tenant causes beyond its [pace](crate::event_pace). The author has the same sentence in the
+//! dropped; so is what one tenant causes beyond its [pace](crate::event_pace). While few wait they are written
+//! [slowly](LEISURE), so that many requests at once do not share the API server with what is told about them. The author has the same sentence in the
 //! answer already; the Event is for whoever looks later, for example at a ReplicaSet whose pods do not come.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use api::capsule::names;
 use jiff::Timestamp;
@@ -31,6 +32,8 @@ use crate::review::{NAME_BYTES, Operation, Request};
 
 /// How many wait to be written.
 const QUEUE: usize = 1024;
+/// Between two that are written, while no more than half as many wait.
+const LEISURE: Duration = Duration::from_millis(50);
 /// Where Events about objects in no namespace are, unless the configuration says otherwise.
 const DEFAULT_NAMESPACE: &str = "default";
 /// Namespaces in which the API server takes Events that name no namespace.
@@ -70,11 +73,12 @@ struct Paces {
 impl Events {
     /// Begins to write. Must be called inside a tokio runtime; ends with the last clone.
     pub(crate) fn start(client: Client, home: Home) -> Self {
-        let (sender, mut receiver) = mpsc::channel::<Event>(QUEUE);
-        tokio::spawn(async move {
-            while let Some(event) = receiver.recv().await {
+        let (sender, receiver) = mpsc::channel::<Event>(QUEUE);
+        let write = move |event: Event| {
+            let client = client.clone();
+            async move {
                 let namespace = event.metadata.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
-                let events = Api::<Event>::namespaced(client.clone(), namespace);
+                let events = Api::<Event>::namespaced(client, namespace);
                 if let Err(error) = events.create(&PostParams::default(), &event).await {
                     // The namespace may be on its way out, or not there at all.
                     tracing::debug!(
@@ -84,7 +88,8 @@ impl Events {
                     );
                 }
             }
-        });
+        };
+        tokio::spawn(leisurely(receiver, write));
         Self {
             queue: Some(sender),
             home: Some(home),
@@ -166,6 +171,16 @@ impl Events {
             .is_err()
         {
             tracing::debug!("an Event was dropped, because too many wait to be written");
+        }
+    }
+}
+
+/// Hands on one after the other; between two it rests, unless so many wait that some could be dropped.
+async fn leisurely<Written: Future<Output = ()>>(mut queue: mpsc::Receiver<Event>, write: impl Fn(Event) -> Written) {
+    while let Some(event) = queue.recv().await {
+        write(event).await;
+        if queue.len() <= queue.max_capacity() / 2 {
+            tokio::time::sleep(LEISURE).await;
         }
     }
 }
@@ -414,6 +429,27 @@ mod tests {
         let said = [event.type_, event.action, event.reason, event.note].map(Option::unwrap_or_default);
         let note = "set what the Tenant has as defaults: /spec/priorityClassName, /spec/priority";
         assert_eq!(said, ["Normal", "Mutated", "TenantDefaulted", note]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_are_written_at_leisure_until_too_many_wait_and_all_of_them() {
+        let (sender, receiver) = mpsc::channel(8);
+        for number in 0..7 {
+            let mut event = Event::default();
+            event.metadata.name = Some(number.to_string());
+            sender.try_send(event).unwrap();
+        }
+        drop(sender);
+        let (began, written) = (tokio::time::Instant::now(), Mutex::new(Vec::new()));
+        leisurely(receiver, async |event| {
+            let name = event.metadata.name.unwrap();
+            written.lock().unwrap().push((name, began.elapsed().as_millis()));
+        })
+        .await;
+        let written = written.into_inner().unwrap();
+        let expected = [0, 0, 0, 50, 100, 150, 200];
+        let expected: Vec<_> = (0..).map(|number: u32| number.to_string()).zip(expected).collect();
+        assert_eq!(written, expected);
     }
 
     #[test]

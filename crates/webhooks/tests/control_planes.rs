@@ -12,11 +12,14 @@ mod support;
 
 use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Service};
+use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
 use support::hijack::refusal;
 use support::served::served;
+use support::stage::stage;
+use support::until;
 use testbed::unique;
 
 async fn data_store(client: &Client, endpoint: &str) -> Result<DataStore, kube::Error> {
@@ -213,4 +216,30 @@ async fn a_name_in_front_of_a_control_plane_is_one_and_nobody_elses() {
     let (code, message) = refusal(control_plane(&client, &store, outside).await);
     assert_eq!(code, 403);
     assert!(message.contains("--allowed-external-ips"), "{message}");
+}
+
+#[tokio::test]
+async fn the_name_of_a_control_plane_is_no_other_tenants_to_serve() {
+    let stage = stage(json!({})).await;
+    let store = data_store(&stage.masters, "etcd-0.etcd:2379").await.unwrap().name_any();
+    let name = unique("cp");
+    let front = json!({"controlPlane": {"ingress": {"hostname": format!("{name}.example:443")}}});
+    named_control_plane(&stage.masters, &name, &store, front).await.unwrap();
+    let ingress = |host: &str| {
+        json!({"metadata": {"name": unique("ingress")}, "spec": {"rules": [{"host": host, "http": {"paths": [
+            {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "web", "port": {"number": 80}}}}]}}]}})
+    };
+    let host = format!("{name}.example");
+    let (code, message) = until("the control plane is known", async || {
+        let answer = stage.create::<Ingress>(&stage.owner, ingress(&host)).await;
+        answer.is_err().then(|| refusal(answer))
+    })
+    .await;
+    assert_eq!(code, 403, "{message}");
+    assert!(
+        message.contains("spec.rules[0].host") && message.contains(&host),
+        "{message}"
+    );
+    let others = stage.create::<Ingress>(&stage.owner, ingress("shop.example")).await;
+    others.unwrap();
 }

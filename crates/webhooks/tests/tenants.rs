@@ -13,7 +13,7 @@ mod support;
 use api::capsule::v1beta2::{CapsuleConfiguration, Tenant, TenantOwner};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Client;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use support::hijack::refusal;
 use support::served::served;
@@ -23,9 +23,12 @@ use testbed::unique;
 async fn create(client: &Client, spec: Value) -> Result<Tenant, kube::Error> {
     let tenant = json!({
         "apiVersion": "capsule.clastix.io/v1beta2", "kind": "Tenant", "metadata": {"name": unique("oil")}, "spec": spec});
-    Api::all(client.clone())
+    // Untyped, as `kubectl` sends it: what does not fit is for the server to say.
+    let tenants: Api<DynamicObject> = Api::all_with(client.clone(), &ApiResource::erase::<Tenant>(&()));
+    let created = tenants
         .create(&PostParams::default(), &serde_json::from_value(tenant).unwrap())
-        .await
+        .await?;
+    Ok(created.try_parse().unwrap())
 }
 
 #[tokio::test]
@@ -56,6 +59,11 @@ async fn a_bad_tenant_is_refused_with_the_field() {
         (
             json!({"owners": [{"kind": "ServiceAccount", "name": "robot"}]}),
             "owners[0]",
+        ),
+        // Hooks that change objects are asked before the schema is.
+        (
+            json!({"owners": [{"kind": "Person", "name": "alice"}]}),
+            "spec.owners[0]: failed to read",
         ),
     ];
     for (spec, field) in bad {

@@ -17,6 +17,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("pki", 0),
     ("runtime", 1),
     ("local", 1),
+    ("tls-router", 1),
     ("webhooks", 2),
     ("replication-controller", 2),
     ("quota-controller", 2),

@@ -278,6 +278,12 @@ const CONTROL_PLANES: &[Grant] = &[
     grant(&["networking.k8s.io"], &["ingresses"], APPLY_OWNED),
     grant(&["policy"], &["poddisruptionbudgets"], APPLY_OWNED),
     grant(&["gateway.networking.k8s.io"], &["tlsroutes"], APPLY_OWNED),
+    // Which names others have.
+    grant(
+        &["gateway.networking.k8s.io"],
+        &["httproutes", "grpcroutes"],
+        &["list", "watch"],
+    ),
     // Which ports a route is reached at.
     grant(&["gateway.networking.k8s.io"], &["gateways"], &["list", "watch"]),
     // What a control plane must not reach: addresses of Nodes, of Services and of the API server. Nodes are also where a

@@ -1,6 +1,10 @@
 //! Long races for what tenants share, with operators killed again and again: `cargo xtask soak [--minutes N] [NAME…]`.
 //!
 //! One race after the other on a bed of its own; each is one JSON line. The short form of the same is a test of `cotenant`.
+//! `upgrade` is no race but a drill, and runs by itself.
+
+mod traffic;
+mod upgrade;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -13,7 +17,9 @@ const BETWEEN_KILLS: Duration = Duration::from_secs(12);
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Which races; all of them when none is named: `namespaces`, `tenant`, `pool`, `custom`, `global-custom`, `global`.
+    /// Which races; all of them when none is named: `namespaces`, `tenant`, `pool`, `custom`, `global-custom`, `global`. Or
+    /// the drill `upgrade`, alone: hosted control planes go from the oldest to the newest minor; without the cache it builds
+    /// Kubernetes' programs of each, which takes half an hour.
     names: Vec<String>,
     /// How long clients race in each.
     #[arg(long, default_value_t = 2)]
@@ -29,7 +35,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(repository: &Path, args: &Args) -> anyhow::Result<()> {
-    let races = named(&args.names)?;
+    let drill = args.names == ["upgrade"];
+    let races = if drill { Vec::new() } else { named(&args.names)? };
     let built = || repository.join("target/release/cotenant");
     let executable = args.program.clone().unwrap_or_else(built);
     ensure!(
@@ -49,9 +56,17 @@ pub(crate) fn run(repository: &Path, args: &Args) -> anyhow::Result<()> {
         .worker_threads(2)
         .enable_all()
         .build()?;
-    let violations = runtime.block_on(soak(&executable, &races, &size))?;
+    let violations = runtime.block_on(async {
+        if drill {
+            // A second installation is refused and harmless.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            upgrade::run(&executable).await
+        } else {
+            soak(&executable, &races, &size).await
+        }
+    })?;
     if !violations.is_empty() {
-        bail!("limits did not hold:\n  {}", violations.join("\n  "));
+        bail!("what should hold did not:\n  {}", violations.join("\n  "));
     }
     Ok(())
 }

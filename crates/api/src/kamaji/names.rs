@@ -61,5 +61,7 @@ pub const DATASTORE_IN_USE_FINALIZER: &str = "kamaji.clastix.io/TenantControlPla
 pub const DATASTORE_VALIDATION_CONDITION: &str = "kamaji.clastix.io/DataStoreValidation";
 /// On a DataStore: whether it may be deleted.
 pub const DATASTORE_ALLOWED_DELETION_CONDITION: &str = "kamaji.clastix.io/DataStoreAllowedDeletion";
+/// On a DataStore of driver NATS: which control plane was given the store's password last. Ours, in addition.
+pub const PASSWORD_KNOWN_ANNOTATION: &str = "cotenant.dev/password-known-to";
 /// On a DataStore: whether the store answers to the operator's credentials. Ours, in addition.
 pub const DATASTORE_REACHABLE_CONDITION: &str = "cotenant.dev/DataStoreReachable";

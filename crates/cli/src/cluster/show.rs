@@ -98,7 +98,7 @@ pub(super) fn list(lines: &[Line]) -> String {
             line.cluster.clone(),
             line.version_told(),
             line.phase.clone(),
-            line.ready_told(),
+            tenant_table::ready_cell(line.ready, &line.message),
             line.endpoint.clone(),
             line.data_store.clone(),
         ]

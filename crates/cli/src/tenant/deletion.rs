@@ -61,14 +61,18 @@ impl Going {
             self.tenant
         );
         section(&mut text, &heading, &self.namespaces, |space| {
-            format!(
-                "{}: {} pods, {} volume claims",
-                space.name, space.pods, space.volume_claims
-            )
+            let pods = counted(space.pods, "pod");
+            let claims = counted(space.volume_claims, "volume claim");
+            format!("{}: {pods}, {claims}", space.name)
         });
         section(&mut text, "What holds it up:", &self.blocks, Clone::clone);
         text
     }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    let more = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{more}")
 }
 
 async fn count<K>(client: &Client, namespace: &str) -> anyhow::Result<usize>

@@ -80,7 +80,7 @@ pub(super) fn list(lines: &[Line]) -> String {
         [
             line.tenant.clone(),
             format!("{:?}", line.state),
-            ready_told(line.ready, &line.message),
+            tenant_table::ready_cell(line.ready, &line.message),
             line.namespace_quota
                 .map_or_else(|| count.to_string(), |quota| format!("{count} of {quota}")),
             line.owners.join(", "),

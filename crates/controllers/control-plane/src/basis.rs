@@ -21,6 +21,8 @@ pub(crate) struct Options {
     pub(crate) gogc: Option<u32>,
     /// See [`Settings::kine_image`].
     pub(crate) kine_image: String,
+    /// See [`Settings::own_image`].
+    pub(crate) own_image: Option<String>,
 }
 
 impl Options {
@@ -29,6 +31,7 @@ impl Options {
             default_datastore: settings.default_datastore.clone(),
             gogc: settings.gogc,
             kine_image: settings.kine_image.clone(),
+            own_image: settings.own_image.clone(),
         }
     }
 }
@@ -55,6 +58,7 @@ pub(crate) async fn basis<'a>(
     options: &Options,
 ) -> Result<Basis<'a>, Waiting> {
     let address = exposure::address(tcp, service)?;
+    desired::konnectivity::check_router(tcp, options.own_image.as_deref())?;
     let name = store::name(tcp, options.default_datastore.as_deref());
     let find = datastore;
     let datastore = store::chosen(name, name.and_then(&find))?;
@@ -75,6 +79,7 @@ pub(crate) async fn basis<'a>(
     Ok(Basis {
         hosted: Hosted {
             kine_image: options.kine_image.clone(),
+            own_image: options.own_image.clone(),
             overrides,
             ..Hosted::new(tcp, version.run.clone(), exposure, facts, options.gogc)
         },

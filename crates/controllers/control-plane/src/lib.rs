@@ -73,6 +73,9 @@ pub struct Settings {
     pub gogc: Option<u32>,
     /// Image of kine, which stands between API servers and stores that are no etcd.
     pub kine_image: String,
+    /// Image of the program that this is, of which control planes run a part that share one port with their tunnel. `None`:
+    /// there are none.
+    pub own_image: Option<String>,
     /// Reconciliations at a time.
     pub concurrency: usize,
     /// How long a pass may take. A request without an answer would hold up a worker for ever.
@@ -90,6 +93,7 @@ impl Default for Settings {
             trust: Trust::default(),
             gogc: Some(25),
             kine_image: desired::kine::IMAGE.to_owned(),
+            own_image: None,
             concurrency: 4,
             pass_within: Duration::from_secs(30),
             resync: Duration::from_hours(10),

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use api::kamaji::names::{
-    COMPONENT_LABEL, DATASTORE_VALIDATION_CONDITION, LIFECYCLE_KUBECONFIG, LIFECYCLE_LABEL, NAME_LABEL,
+    COMPONENT_LABEL, DATASTORE_REACHABLE_CONDITION, DATASTORE_VALIDATION_CONDITION, LIFECYCLE_KUBECONFIG,
+    LIFECYCLE_LABEL, NAME_LABEL,
 };
 use api::kamaji::v1alpha1::{Phase, TenantControlPlane, TenantControlPlaneStatus};
 use jiff::{SignedDuration, Timestamp};
@@ -137,6 +138,7 @@ impl Collector for ControlPlanes {
 impl ControlPlanes {
     fn datastores(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let (mut info, mut verdicts, mut current) = (Vec::new(), Vec::new(), Vec::new());
+        let mut reachable = Vec::new();
         for datastore in self.watches.datastores.store().state() {
             let name = ("datastore_name", datastore.name_any());
             let driver = ("driver", datastore.spec.driver.as_str().to_owned());
@@ -154,6 +156,11 @@ impl ControlPlanes {
                     .map_or("Unknown", |condition| condition.status.as_str())
                     .to_owned(),
             );
+            let conditions = status.map(|status| status.conditions.as_slice()).unwrap_or_default();
+            let answers = conditions
+                .iter()
+                .find(|one| one.type_ == DATASTORE_REACHABLE_CONDITION && one.status != "Unknown");
+            reachable.extend(answers.map(|one| (vec![name.clone()], i64::from(one.status == "True"))));
             info.push((vec![name.clone(), driver.clone()], 1));
             verdicts.push((vec![name.clone(), valid, ready.clone()], 1));
             current.push((vec![name, ready, driver], 1));
@@ -164,6 +171,12 @@ impl ControlPlanes {
             "kamaji_datastore_status",
             "Whether a datastore is valid",
             verdicts,
+        )?;
+        family(
+            encoder,
+            "cotenant_operator_datastore_reachable",
+            "Whether a datastore answers to the operator",
+            reachable,
         )?;
         family(
             encoder,

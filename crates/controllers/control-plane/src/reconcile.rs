@@ -5,6 +5,7 @@
 
 mod account;
 mod deletion;
+mod external_ip;
 mod fronts;
 mod migration;
 mod overrides;
@@ -28,6 +29,7 @@ use runtime::report::is_not_found;
 use runtime::{Action, Report};
 use serde_json::json;
 
+pub(crate) use self::external_ip::ADDRESS_TAKEN;
 pub(crate) use self::fronts::HOSTNAME_TAKEN;
 use self::migration::Moving;
 pub(crate) use self::placement::NO_PLACE;
@@ -35,7 +37,7 @@ use crate::apply::{self, FIELD_MANAGER, Unowned};
 use crate::basis::{Basis, basis};
 use crate::desired::identity::{self, Ownership};
 use crate::desired::secrets::{self, Clock};
-use crate::desired::{self, Hosted, Plan, Surroundings, Waiting, exposure, service};
+use crate::desired::{self, Hosted, Plan, Surroundings, Waiting, exposure, konnectivity, service};
 use crate::error::Error;
 use crate::metrics;
 use crate::observe::{self, Observed};
@@ -163,7 +165,11 @@ impl<'a> Pass<'a> {
         let mut observed = observe::observe(&ctx.client, &ctx.watches, ctx.admin.current(), self.tcp).await?;
         self.deployment = observed.deployment.as_deref().cloned();
         desired::rotation::advance(&self.tcp.name_any(), &mut observed.secrets, self.deployment.as_ref());
-        self.expose(&observed).await?;
+        let addressless = self.address_taken();
+        self.expose(&observed, addressless.is_none()).await?;
+        if let Some(addressless) = addressless {
+            return Ok(self.wait(addressless));
+        }
         if let Some(nameless) = self.front(&observed).await {
             return Ok(self.wait(nameless));
         }
@@ -189,7 +195,7 @@ impl<'a> Pass<'a> {
         };
 
         // First what the store is not asked for: somebody's hand is undone also while it is down.
-        let (access, surrounded) = match self.moving(&datastore, &mut hosted, &observed).await? {
+        let (access, surrounded) = match Box::pin(self.moving(&datastore, &mut hosted, &observed)).await? {
             Moving::Here(access) => (access, self.surround(&hosted, &observed).await),
             Moving::Unclear => return Ok(Progress::AsFarAsPossible),
             Moving::No => {
@@ -203,7 +209,7 @@ impl<'a> Pass<'a> {
             }
         };
 
-        let elsewhere = self.store_elsewhere(&hosted, access.as_ref()).await;
+        let elsewhere = self.store_elsewhere(&hosted, access.as_ref(), &observed).await;
 
         self.step = status::CREDENTIALS;
         let clock = Clock {
@@ -225,10 +231,7 @@ impl<'a> Pass<'a> {
         self.plan = Some(plan);
 
         self.step = status::DATASTORE;
-        if !self
-            .tell_password(&datastore, &hosted, &objects, access.is_some())
-            .await?
-        {
+        if !self.tell_password(&hosted, &objects, access.is_some()).await? {
             return Ok(Progress::AsFarAsPossible);
         }
 
@@ -357,10 +360,12 @@ impl<'a> Pass<'a> {
         Api::namespaced(self.ctx.client.clone(), &self.tcp.namespace().unwrap_or_default())
     }
 
-    async fn expose(&mut self, observed: &Observed) -> Result<(), Error> {
+    /// With the external IP that is asked for, if it may be `had`.
+    async fn expose(&mut self, observed: &Observed, had: bool) -> Result<(), Error> {
         let known = exposure::address(self.tcp, observed.service.as_deref());
-        let wanted = service::service(self.tcp, known.as_deref().ok());
         let live = observed.service.as_deref();
+        let target = konnectivity::target_port(self.tcp, observed.deployment.as_deref(), live);
+        let wanted = service::service(self.tcp, known.as_deref().ok().filter(|_| had), target);
         self.service = Some(self.apply(live, &wanted, Unowned::Leave).await?);
         Ok(())
     }

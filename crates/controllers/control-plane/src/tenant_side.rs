@@ -17,6 +17,7 @@ use api::kamaji::v1alpha1::{AddonSpec, KubeletSpec, TenantControlPlane, WritePer
 use k8s_openapi::api::core::v1::Service;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, ResourceExt};
+use runtime::client::untrusted::{self, Limits};
 use runtime::report::chain;
 use runtime::{Action, Report};
 use tenancy::control_plane::effective;
@@ -274,7 +275,7 @@ async fn client_at(access: &Access, address: SocketAddr) -> Result<Client, Error
     config.connect_timeout = Some(CONNECT_WITHIN);
     // What a proxy of ours has to say about names outside is no business of a tenant's address.
     config.proxy_url = None;
-    runtime::client::build(config, AGENT).map_err(|error| failed(&error))
+    untrusted::build(config, AGENT, Limits::default()).map_err(|error| failed(&error))
 }
 
 /// What the operator reads of a kubeconfig. It comes from the tenant's namespace, where others may write it, and kube
@@ -287,7 +288,61 @@ fn kubeconfig(text: &str) -> Result<Kubeconfig, Error> {
 
 #[cfg(test)]
 mod tests {
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use tokio::io::AsyncWriteExt as _;
+
     use super::*;
+
+    /// What was sent of an answer without end, to a client that asks for the version.
+    async fn sent_without_end() -> u64 {
+        runtime::client::install_crypto_provider();
+        let now = jiff::Timestamp::now();
+        let authority = pki::Authority::new("hostile", &[], jiff::SignedDuration::from_hours(1), now).unwrap();
+        let sans = vec![pki::San::parse("oil.prod.svc").unwrap()];
+        let server = authority
+            .issue(&pki::LeafRequest::server("hostile", sans, now))
+            .unwrap();
+        let client = authority.issue(&pki::LeafRequest::client("admin", &[], now)).unwrap();
+        let certificate = CertificateDer::from_pem_slice(server.cert_pem.as_bytes()).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(server.key_pem.as_bytes()).unwrap();
+        let config = rustls::ServerConfig::builder().with_no_client_auth();
+        let config = config.with_single_cert(vec![certificate], key).unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let sending = tokio::spawn(async move {
+            let mut stream = acceptor.accept(listener.accept().await.unwrap().0).await.unwrap();
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
+            let mut sent = 0;
+            while stream.write_all(&[b' '; 16 * 1024]).await.is_ok() {
+                sent += 16 * 1024;
+            }
+            sent
+        });
+        let kubeconfig = pki::Kubeconfig {
+            cluster: "oil".to_owned(),
+            user: "admin".to_owned(),
+            server: format!("https://{address}"),
+            ca_pem: authority.cert_pem().to_owned(),
+            client,
+            namespace: None,
+            tls_server_name: None,
+        };
+        let access = Access {
+            addresses: vec![address],
+            server_name: "oil.prod.svc".to_owned(),
+            kubeconfig: kubeconfig.to_yaml(),
+        };
+        assert!(super::client(&access).await.is_err());
+        sending.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_server_that_answers_without_end_is_not_listened_to_without_end() {
+        let sent = sent_without_end().await;
+        assert!(sent < 32 * 1024 * 1024, "{sent} bytes were taken");
+    }
 
     #[test]
     fn a_kubeconfig_names_no_programs_and_no_files() {

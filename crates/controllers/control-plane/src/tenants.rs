@@ -24,6 +24,8 @@ struct Tenant {
     elsewhere: Vec<(String, Vec<String>, Account)>,
     /// Checksum of the Secret whose password was last seen to be right in the store, and when.
     password: Option<(String, Instant)>,
+    /// What stands in a DataStore about the password that it gives, and that password.
+    given: Option<(String, String)>,
     /// What the inside should be; `None` while the API server does not answer, or is not to be asked.
     wanted: Option<Arc<Wanted>>,
     inside: Inside,
@@ -118,6 +120,17 @@ impl Tenants {
     pub(crate) fn remember_password(&self, tcp: &TenantControlPlane, checksum: &str) {
         let known = (checksum.to_owned(), Instant::now());
         self.with(tcp, |tenant| tenant.password = Some(known));
+    }
+
+    /// Whether what stands in the DataStore was seen to say that this control plane was given that password.
+    pub(crate) fn was_given(&self, tcp: &TenantControlPlane, written: &str, password: &str) -> bool {
+        let is = |(known, given): &(String, String)| known == written && given == password;
+        self.with(tcp, |tenant| tenant.given.as_ref().is_some_and(is))
+    }
+
+    pub(crate) fn remember_given(&self, tcp: &TenantControlPlane, written: &str, password: &str) {
+        let known = (written.to_owned(), password.to_owned());
+        self.with(tcp, |tenant| tenant.given = Some(known));
     }
 
     pub(crate) fn inside(&self, tcp: &TenantControlPlane) -> Inside {

@@ -4,6 +4,7 @@
 //! what nobody reads: datastores, DNS and the users' own Services have no label of ours.
 
 mod optional;
+mod route_names;
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use api::capsule::names::LAST_APPLIED;
 use api::kamaji::names::{NAME_LABEL, PROJECT_LABEL, PROJECT_VALUE};
 use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Node, PersistentVolumeClaim, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, PersistentVolumeClaim, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy, ServiceCIDR};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -19,13 +20,14 @@ use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
 use runtime::{Index, Shared, Shutdown};
 
-use self::optional::Optional;
+use self::optional::{Looked, Optional};
+use self::route_names::RouteNames;
 use crate::admin_cluster::Follower;
 use crate::desired::gateway::{Gateway, TlsRoute};
 use crate::desired::ingress;
 use crate::destinations::{Services, cluster_ips, is_endpoint};
 use crate::error::Error;
-use crate::reconcile::{HOSTNAME_TAKEN, NO_PLACE};
+use crate::reconcile::{ADDRESS_TAKEN, HOSTNAME_TAKEN, NO_PLACE};
 use crate::store;
 
 /// One watch per kind. The first four are of interest to webhooks as well.
@@ -39,6 +41,8 @@ pub struct Watches {
     pub services: Shared<Service>,
     /// All Nodes, trimmed to their addresses and pod networks.
     pub nodes: Shared<Node>,
+    /// All Namespaces; of these only labels are read.
+    pub(crate) namespaces: Shared<Namespace>,
     pub(crate) secrets: Shared<Secret>,
     /// Secrets by the control plane whose name they carry.
     pub(crate) own_secrets: Index<Secret, Key>,
@@ -50,8 +54,10 @@ pub struct Watches {
     /// All Ingresses; of those that are not ours only which names they serve.
     pub(crate) ingresses: Shared<Ingress>,
     pub(crate) ingresses_by_host: Index<Ingress, String>,
-    /// Routes that carry our label.
+    /// All TLSRoutes; of those that are not ours only which names they have.
     pub(crate) routes: Optional<TlsRoute>,
+    /// The same of routes of any kind.
+    pub(crate) route_names: RouteNames,
     /// All Gateways, trimmed.
     pub(crate) gateways: Optional<Gateway>,
     /// All disruption budgets, trimmed.
@@ -101,6 +107,16 @@ impl Watches {
         )
     }
 
+    /// See [`Watches::control_planes`].
+    pub fn namespaces(client: &Client, shutdown: &Shutdown) -> Shared<Namespace> {
+        Shared::start(
+            Api::all(client.clone()),
+            watcher::Config::default(),
+            trim_namespace,
+            shutdown,
+        )
+    }
+
     /// Begins to watch everything else. Only what carries our label is kept of kinds of which a cluster has many.
     pub fn new(
         client: &Client,
@@ -108,6 +124,7 @@ impl Watches {
         datastores: Shared<DataStore>,
         services: Shared<Service>,
         nodes: Shared<Node>,
+        namespaces: Shared<Namespace>,
         shutdown: &Shutdown,
     ) -> Self {
         let ours = || watcher::Config::default().labels(&format!("{PROJECT_LABEL}={PROJECT_VALUE}"));
@@ -115,7 +132,8 @@ impl Watches {
         let named = watcher::Config::default().labels(NAME_LABEL);
         let api_server = watcher::Config::default().labels("kubernetes.io/service-name=kubernetes");
         let secrets = Shared::start(Api::all(client.clone()), named.clone(), |_| {}, shutdown);
-        let (everything, untouched) = (watcher::Config::default, |_: &mut TlsRoute| {});
+        let everything = watcher::Config::default;
+        let routes = Optional::start(client, Looked::AtOnce, route_names::trim_tls, shutdown);
         let ingresses = Shared::start(Api::all(client.clone()), everything(), trim_ingress, shutdown);
         let budgets = Shared::start(Api::all(client.clone()), everything(), trim_budget, shutdown);
         let claims = Shared::start(Api::all(client.clone()), named, trim_claim, shutdown);
@@ -128,14 +146,20 @@ impl Watches {
                 ingress::hosts(ingress).map(str::to_owned).collect()
             }),
             ingresses,
-            routes: Optional::start(client, ours(), untouched, shutdown),
-            gateways: Optional::start(client, everything(), trim_gateway, shutdown),
+            route_names: RouteNames {
+                http: Optional::start(client, Looked::WhenAsked, route_names::trim_http, shutdown),
+                grpc: Optional::start(client, Looked::WhenAsked, route_names::trim_grpc, shutdown),
+                tls: routes.clone(),
+            },
+            routes,
+            gateways: Optional::start(client, Looked::AtOnce, trim_gateway, shutdown),
             budgets_by_namespace: Index::of(&budgets, |budget| budget.namespace().into_iter().collect()),
             budgets,
             control_planes,
             datastores,
             services,
             nodes,
+            namespaces,
             secrets,
             claims,
             config_maps: Shared::start(Api::all(client.clone()), ours(), |_| {}, shutdown),
@@ -154,6 +178,7 @@ impl Watches {
             Self::datastores(client, shutdown),
             Self::services(client, shutdown),
             Self::nodes(client, shutdown),
+            Self::namespaces(client, shutdown),
             shutdown,
         )
     }
@@ -235,10 +260,10 @@ impl Watches {
 impl Watches {
     /// What stands in front of control planes, and what may keep others from having it.
     fn trigger_fronts(&self, queue: &runtime::Queue<Key>) {
-        // Who waits for a name or a place is looked at whenever one may have become free.
+        // Who waits for a name, an address or a place is looked at whenever one may have become free.
         let control_planes = self.control_planes.clone();
         self.control_planes.trigger(queue, move |_| {
-            waiting_for(&control_planes, &[HOSTNAME_TAKEN, NO_PLACE])
+            waiting_for(&control_planes, &[HOSTNAME_TAKEN, ADDRESS_TAKEN, NO_PLACE])
         });
         let control_planes = self.control_planes.clone();
         self.ingresses.trigger(queue, move |change| {
@@ -263,6 +288,14 @@ impl Watches {
             keys.extend(Key::of_part(route));
             keys
         });
+        let waiting = || {
+            let control_planes = self.control_planes.clone();
+            move || waiting_for(&control_planes, &[HOSTNAME_TAKEN])
+        };
+        let again = waiting();
+        self.route_names.http.trigger(queue, waiting(), move |_| again());
+        let again = waiting();
+        self.route_names.grpc.trigger(queue, waiting(), move |_| again());
         let control_planes = self.control_planes.clone();
         self.gateways.trigger(queue, asking(), move |gateway| {
             let is_named = |tcp: &TenantControlPlane| {
@@ -393,9 +426,13 @@ fn waiting_for(control_planes: &Shared<TenantControlPlane>, reasons: &[&str]) ->
     })
 }
 
+fn is_ours(object: &impl ResourceExt) -> bool {
+    object.labels().get(PROJECT_LABEL).map(String::as_str) == Some(PROJECT_VALUE)
+}
+
 /// Ours are compared with what is wanted; of others only the names count.
 fn trim_ingress(ingress: &mut Ingress) {
-    if ingress.labels().get(PROJECT_LABEL).map(String::as_str) == Some(PROJECT_VALUE) {
+    if is_ours(ingress) {
         return;
     }
     ingress.metadata.annotations = None;
@@ -406,6 +443,14 @@ fn trim_ingress(ingress: &mut Ingress) {
         spec.tls = None;
         spec.rules.iter_mut().flatten().for_each(|rule| rule.http = None);
     }
+}
+
+fn trim_namespace(namespace: &mut Namespace) {
+    if let Some(annotations) = &mut namespace.metadata.annotations {
+        annotations.remove(LAST_APPLIED);
+    }
+    namespace.spec = None;
+    namespace.status = None;
 }
 
 fn trim_budget(budget: &mut PodDisruptionBudget) {

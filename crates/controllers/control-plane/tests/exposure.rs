@@ -11,7 +11,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Secret, Service};
 use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
@@ -215,7 +215,12 @@ async fn a_control_plane_is_reached_by_its_name_and_nobody_elses() {
 
 /// The Gateway API, as far as it goes here.
 async fn install_gateway_api(world: &World) {
-    for (kind, plural) in [("Gateway", "gateways"), ("TLSRoute", "tlsroutes")] {
+    for (kind, plural) in [
+        ("Gateway", "gateways"),
+        ("TLSRoute", "tlsroutes"),
+        ("HTTPRoute", "httproutes"),
+        ("GRPCRoute", "grpcroutes"),
+    ] {
         let anything = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
         let definition = json!({
             "metadata": {"name": format!("{plural}.gateway.networking.k8s.io"), "annotations": {
@@ -302,6 +307,87 @@ async fn a_route_of_the_gateway_api_waits_for_what_it_needs_and_says_where_it_is
         .kubernetes_resources
         .unwrap();
     assert_eq!(resources.gateway, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_in_somebodys_route_or_below_their_wildcard_is_theirs() {
+    let world = World::new(&[]).await;
+    install_gateway_api(&world).await;
+    // Kinds that are some seconds old may count as not there.
+    let front = json!({"controlPlane": {"gateway": {"hostname": "gas.example", "parentRefs": [{"name": "front"}]}}});
+    world.create_control_plane("gas", front).await;
+    world.until_stopped("gas", "RouteNotAccepted").await;
+    let ingresses: Api<Ingress> = world.api();
+    let wide = json!({"metadata": {"name": "wide"}, "spec": {"rules": [{"host": "*.wide.example"}],
+        "defaultBackend": {"service": {"name": "shop", "port": {"number": 80}}}}});
+    create::<Ingress>(&ingresses, wide).await;
+    let routes = [
+        ("HTTPRoute", "httproutes", "web.example", "web.example"),
+        ("GRPCRoute", "grpcroutes", "*.rpc.example", "oil.customers.rpc.example"),
+        ("TLSRoute", "tlsroutes", "*.tls.example", "oil.tls.example"),
+    ];
+    let api = |kind: &str, plural: &str| -> Api<DynamicObject> {
+        let kind = GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", kind);
+        Api::namespaced_with(
+            world.client.clone(),
+            &world.namespace,
+            &ApiResource::from_gvk_with_plural(&kind, plural),
+        )
+    };
+    for (kind, plural, hostname, _) in routes {
+        let route = json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": kind,
+            "metadata": {"name": "shop"}, "spec": {"hostnames": [hostname]}});
+        let route = serde_json::from_value(route).unwrap();
+        api(kind, plural)
+            .create(&kube::api::PostParams::default(), &route)
+            .await
+            .unwrap();
+    }
+    world.create_control_plane("oil", ingress("oil.wide.example")).await;
+    world.until_stopped("oil", "HostnameTaken").await;
+    for (_, plural, _, name) in routes {
+        world.create_control_plane(plural, ingress(name)).await;
+        let message = world.until_stopped(plural, "HostnameTaken").await;
+        assert!(
+            message.contains(name) && !message.contains(&world.namespace),
+            "{message}"
+        );
+        assert!(ingresses.get_opt(plural).await.unwrap().is_none());
+    }
+    // A wildcard holds one label of an Ingress only.
+    world.change("oil", ingress("oil.a.wide.example")).await;
+    world.until_reached_at("oil", "oil.a.wide.example:6443").await;
+    for (kind, plural, _, name) in routes {
+        api(kind, plural)
+            .delete("shop", &DeleteParams::default())
+            .await
+            .unwrap();
+        world.until_reached_at(plural, &format!("{name}:6443")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_external_ip_that_two_were_given_is_the_older_ones() {
+    let world = World::new(&["192.0.2.0/24"]).await;
+    let external = json!({"networkProfile": {"address": "192.0.2.7", "allowAddressAsExternalIP": true}});
+    // There is no admission here, as when both are admitted at the same moment.
+    world.create_control_plane("gas", external.clone()).await;
+    world.until_reached_at("gas", "192.0.2.7:6443").await;
+    world.create_control_plane("oil", external).await;
+    let message = world.until_stopped("oil", "AddressTaken").await;
+    assert!(message.contains("192.0.2.7") && !message.contains("gas"), "{message}");
+    let services: Api<Service> = world.api();
+    let addresses = async |name: &str| services.get(name).await.unwrap().spec.unwrap().external_ips;
+    assert_eq!(addresses("oil").await, None);
+    assert_eq!(addresses("gas").await, Some(vec!["192.0.2.7".to_owned()]));
+    world
+        .change(
+            "gas",
+            json!({"networkProfile": {"allowAddressAsExternalIP": false, "address": null}}),
+        )
+        .await;
+    world.until_reached_at("oil", "192.0.2.7:6443").await;
+    assert_eq!(addresses("oil").await, Some(vec!["192.0.2.7".to_owned()]));
 }
 
 fn gateway_of(mut object: Value) -> Value {

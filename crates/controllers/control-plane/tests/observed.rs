@@ -58,6 +58,10 @@ const DIFFERENCES: &[(&str, &str)] = &[
         "replicas share one address; the operator keeps the endpoints of the kubernetes Service",
     ),
     (
+        "Deployment demo: spec.template.spec.containers.kube-apiserver.args.--shutdown-delay-duration",
+        "a replica that goes serves those who do not know it yet",
+    ),
+    (
         "Deployment demo: spec.template.spec.containers.kube-apiserver.env",
         MEMORY,
     ),
@@ -293,7 +297,7 @@ fn rendered() -> BTreeMap<String, String> {
     let now = "2026-11-20T12:00:00Z".parse().unwrap();
     let store = pki::Authority::new("etcd-ca", &[], pki::AUTHORITY_VALIDITY, now).unwrap();
     let address = exposure::address(&tcp, None).unwrap();
-    let front = service::service(&tcp, Some(&address));
+    let front = service::service(&tcp, Some(&address), tcp.spec.network_profile.port);
     let exposure = exposure::exposure(&tcp, address, [], &[]);
     let facts = DatastoreFacts {
         name: "default".to_owned(),

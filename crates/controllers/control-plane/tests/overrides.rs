@@ -107,3 +107,37 @@ async fn a_store_of_another_authority_is_refused_and_what_runs_stays() {
     let after = deployments.get("mine").await.unwrap();
     assert_eq!(after.metadata.generation, before.metadata.generation);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_the_uid_as_its_name_in_an_overrides_store_is_adopted_with_its_user_only() {
+    let world = World::new(&[]).await;
+    let beside = world.etcd.start_beside().await;
+    create_datastore(&world, "events", &beside).await;
+    let uid = world.create_control_plane("mine", json!({})).await.uid().unwrap();
+    world.until_carried_out("mine").await;
+    // Nobody's user has it: there is no telling whose it is.
+    beside.etcdctl(&["role", "add", &uid]).await.unwrap();
+    let overrides = json!({"dataStoreOverrides": [{"resource": "/events", "dataStore": "events"}]});
+    world.change("mine", overrides).await;
+    eventually("the author is told", || async {
+        let conditions = world.control_plane("mine").await.status.unwrap_or_default().conditions;
+        let told = conditions.iter().any(|one| one.message.contains("is in use already"));
+        when(told, || format!("{conditions:#?}"))
+    })
+    .await;
+    let users = beside.etcdctl(&["user", "list"]).await.unwrap();
+    assert!(!users.contains(&uid), "{users}");
+    let deployments: Api<Deployment> = world.api();
+    let told = arguments(&deployments.get("mine").await.unwrap());
+    assert!(!told.iter().any(|one| one.contains("overrides")), "{told:?}");
+
+    // As an older operator leaves it: the certificate in the control plane's Secret is this user's.
+    beside.etcdctl(&["user", "add", &uid, "--no-password"]).await.unwrap();
+    beside.etcdctl(&["user", "grant-role", &uid, &uid]).await.unwrap();
+    // Nobody hears of it: what was refused is looked at again when something changes here.
+    let labelled = json!({"controlPlane": {"service": {"additionalMetadata": {"labels": {"again": "yes"}}}}});
+    world.change("mine", labelled).await;
+    world.until_carried_out("mine").await;
+    let told = arguments(&deployments.get("mine").await.unwrap());
+    assert!(told.iter().any(|one| one.contains("overrides")), "{told:?}");
+}

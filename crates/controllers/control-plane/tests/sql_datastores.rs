@@ -431,6 +431,50 @@ async fn a_postgres_that_believes_everybody_is_refused() {
     assert_eq!(refusal.category(), "AuthenticationDisabled", "{refusal}");
 }
 
+/// Pods of every control plane in the store have the certificate.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_postgres_that_believes_the_certificate_alone_is_refused() {
+    let server = SqlServer::postgres().await;
+    let mut store = administrate(&server).await;
+    let oil = claim("oil", "olaf", "uid-oil");
+    let rules = server.run("SHOW hba_file").await.unwrap();
+    let rule = format!("hostssl all {} all trust clientcert=verify-ca", server.user);
+    let trust = format!(
+        "COPY (SELECT '{rule}' UNION ALL SELECT 'hostssl all all all scram-sha-256') TO '{}'",
+        rules.trim()
+    );
+    server.run(&trust).await.unwrap();
+    server.run("SELECT pg_reload_conf()").await.unwrap();
+    eventually("the server believes the certificate", || {
+        server.run_as(&server.user, "any", "postgres", "SELECT 1")
+    })
+    .await;
+    let refusal = store.ensure(&oil, Unrecorded::Refuse).await.unwrap_err();
+    assert_eq!(refusal.category(), "PasswordNotAsked", "{refusal}");
+    assert!(!users(&server).await.contains(&"olaf".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mariadb_that_believes_the_certificate_alone_is_refused() {
+    let server = SqlServer::mariadb().await;
+    for statement in [
+        "CREATE USER certified@'%' REQUIRE X509",
+        "GRANT ALL PRIVILEGES ON *.* TO certified@'%' WITH GRANT OPTION",
+    ] {
+        server.run(statement).await.unwrap();
+    }
+    let certified = SqlLogin {
+        user: "certified".into(),
+        password: String::new(),
+        ..login(&server)
+    };
+    let mut store = connect(&server, certified).await.unwrap();
+    let oil = claim("oil", "olaf", "uid-oil");
+    let refusal = store.ensure(&oil, Unrecorded::Refuse).await.unwrap_err();
+    assert_eq!(refusal.category(), "PasswordNotAsked", "{refusal}");
+    assert!(!users(&server).await.contains(&"olaf".to_owned()));
+}
+
 const REACHABLE: &str = "cotenant.dev/DataStoreReachable";
 
 /// A DataStore on the server, and the Secret that it refers to.

@@ -1,6 +1,7 @@
 //! What wakes a replication up. Changes that nobody heeds (statuses, for the most part) do not.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 
 use api::capsule::names;
 use api::capsule::v1beta2::{Impersonation, ReplicationScope, Tenant};
@@ -117,23 +118,26 @@ fn woken<K>(
 
 /// Tenants and namespaces that come, change their labels, or go; and who replications act as by default.
 fn surroundings(context: &Context, queue: &Queue<ReplicationName>) {
-    let (stores, mut seen) = (context.clone(), HashMap::<String, Option<TenantView>>::new());
+    // Of what is heeded a digest is kept: there may be many thousands.
+    let hasher = RandomState::new();
+    let (stores, mut seen, digests) = (context.clone(), HashMap::<String, u64>::new(), hasher.clone());
     context.tenants.trigger(queue, move |change| {
         let tenant = change.object();
-        let now = matches!(change, Change::Applied(_)).then(|| view_of_tenant(tenant));
-        let before = seen.insert(tenant.name_any(), now.clone());
-        if now.is_none() {
-            seen.remove(&tenant.name_any());
-        }
-        if before == Some(now) {
-            return Vec::new();
+        match change {
+            Change::Applied(_) => {
+                let now = digest_of_tenant(&digests, tenant);
+                if seen.insert(tenant.name_any(), now) == Some(now) {
+                    return Vec::new();
+                }
+            }
+            Change::Deleted(_) => drop(seen.remove(&tenant.name_any())),
         }
         concerned(&stores, &tenant.name_any(), true)
     });
     let (stores, mut seen) = (context.clone(), HashMap::<String, NamespaceView>::new());
     context.namespaces.trigger(queue, move |change| {
         let namespace = change.object();
-        let now = view_of_namespace(namespace);
+        let now = view_of_namespace(&hasher, namespace);
         let before = match change {
             Change::Applied(_) => seen.insert(namespace.name_any(), now.clone()),
             Change::Deleted(_) => {
@@ -178,34 +182,32 @@ fn surroundings(context: &Context, queue: &Queue<ReplicationName>) {
     });
 }
 
-type TenantView = (BTreeMap<String, String>, Option<i64>, bool, Option<String>);
-
 /// Generation and labels; of the status only the owners reach a template, and those follow the spec.
-fn view_of_tenant(tenant: &Tenant) -> TenantView {
-    (
-        tenant.labels().clone(),
+fn digest_of_tenant(hasher: &RandomState, tenant: &Tenant) -> u64 {
+    hasher.hash_one((
+        tenant.labels(),
         tenant.metadata.generation,
         tenant.metadata.deletion_timestamp.is_some(),
-        tenant.uid(),
-    )
+        &tenant.metadata.uid,
+    ))
 }
 
 #[derive(Clone, Debug, PartialEq)]
 struct NamespaceView {
-    tenant: Option<String>,
-    labels: BTreeMap<String, String>,
-    annotations: BTreeMap<String, String>,
-    is_deleted: bool,
-    uid: Option<String>,
+    tenant: Option<Box<str>>,
+    /// Of labels, annotations, whether it is being deleted, and UID.
+    digest: u64,
 }
 
-fn view_of_namespace(namespace: &Namespace) -> NamespaceView {
+fn view_of_namespace(hasher: &RandomState, namespace: &Namespace) -> NamespaceView {
     NamespaceView {
-        tenant: linkage::linkage(namespace).ok().flatten().map(|it| it.name.to_owned()),
-        labels: namespace.labels().clone(),
-        annotations: namespace.annotations().clone(),
-        is_deleted: namespace.metadata.deletion_timestamp.is_some(),
-        uid: namespace.uid(),
+        tenant: linkage::linkage(namespace).ok().flatten().map(|it| it.name.into()),
+        digest: hasher.hash_one((
+            namespace.labels(),
+            namespace.annotations(),
+            namespace.metadata.deletion_timestamp.is_some(),
+            &namespace.metadata.uid,
+        )),
     }
 }
 

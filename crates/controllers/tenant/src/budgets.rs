@@ -159,7 +159,7 @@ impl Look {
 /// Of one ledger.
 #[derive(Debug, Default)]
 struct Windows {
-    by_namespace: BTreeMap<String, Window>,
+    by_namespace: HashMap<String, Window>,
     /// Since when limits wait for uses that change.
     held_since: Option<Instant>,
 }
@@ -216,7 +216,7 @@ impl Budgets {
                 is_held: false,
                 again: BTreeSet::new(),
             };
-            let mut seen = BTreeMap::new();
+            let mut seen = HashMap::with_capacity(observed.namespaces.len());
             for namespace in &observed.namespaces {
                 let namespace = namespace.name_any();
                 let used = reported_in(observed, tenant, &namespace, &look.budget);
@@ -478,7 +478,9 @@ fn reported_in(observed: &Observed, tenant: &Tenant, namespace: &str, budget: &B
     let name = replicas::name(&tenant.name_any(), budget.index);
     let mut records = observed.records.get(namespace).into_iter().flatten();
     let record = records.find(|record| record.kind == Kind::ResourceQuota && *record.name == *name);
-    Amounts::observed(record.map(|record| &record.used)).only(&budget.quota.hard)
+    record
+        .map(|record| record.used.only(&budget.quota.hard))
+        .unwrap_or_default()
 }
 
 /// A ledger that cannot be read is counted from the start.

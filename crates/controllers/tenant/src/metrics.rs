@@ -161,9 +161,9 @@ impl Tenants {
                 if record.kind != Kind::ResourceQuota {
                     continue;
                 }
-                for (resource, amount) in &record.used {
-                    let amount = amount.0.parse::<Quantity>().map_or(f64::NAN, Quantity::to_f64);
-                    *sums.entry((record.name.to_string(), resource.clone())).or_insert(0.0) += amount;
+                for (resource, amount) in record.used.iter() {
+                    let sum = sums.entry((record.name.to_string(), resource.to_owned()));
+                    *sum.or_insert(0.0) += amount.to_f64();
                 }
             }
         }

@@ -25,6 +25,7 @@ use kube::ResourceExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tenancy::quota::amounts::Amounts;
 
 /// The kinds that are kept in every namespace of a tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -152,7 +153,7 @@ pub struct Record {
     /// The wanted digest that was answered with `digest`: the API server writes some things differently, and asking
     /// again would not change that.
     settled: Option<u64>,
-    pub used: BTreeMap<String, Quantity>,
+    pub used: Amounts,
     version: u64,
 }
 
@@ -232,7 +233,7 @@ impl Owned {
             owner: controller(object.meta()).map(|(name, uid)| (name.into(), uid.into())),
             digest: self.digest(object),
             settled: None,
-            used: object.used().cloned().unwrap_or_default(),
+            used: Amounts::observed(object.used()),
             version: version(object.meta()),
         }
     }
@@ -364,7 +365,12 @@ impl Records {
         noticed
     }
 
-    fn insert(&mut self, namespace: &Arc<str>, record: Record) {
+    fn insert(&mut self, namespace: &Arc<str>, mut record: Record) {
+        // All of a namespace have one owner, and there are many of them.
+        let others = self.namespaces.get(namespace).into_iter().flatten();
+        if let Some(owner) = others.map(|other| &other.owner).find(|owner| **owner == record.owner) {
+            record.owner.clone_from(owner);
+        }
         if let Some((_, uid)) = &record.owner {
             *self
                 .owners

@@ -157,6 +157,7 @@ fn values_have_the_effect_that_they_have_there() {
         "--metrics-bind-address=:8282",
         "--datastore=bronze",
         "--bundled-etcd=own-etcd",
+        "--own-image=mirror.example/infra/cotenant:1.2.3",
         "--zap-devel",
         "--max-concurrent-tcp-reconciles=8",
         "--certificate-expiration-deadline=48h",

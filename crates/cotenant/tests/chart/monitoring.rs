@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::helm::{Rendered, render};
+use crate::helm::{Rendered, chart, render};
 
 const ON: [&str; 5] = [
     "monitoring.podMonitor.enabled=true",
@@ -125,6 +125,145 @@ fn alerts_have_the_names_that_people_silence_and_route_by() {
             "{down}"
         );
     }
+}
+
+/// Releases with control planes.
+fn with_control_planes() -> [Rendered; 2] {
+    let [ours, _, kamaji] = all();
+    [ours.1, kamaji.1]
+}
+
+#[test]
+fn what_goes_wrong_with_control_planes_is_told_under_known_names() {
+    let expected: BTreeSet<String> = [
+        "ControlPlaneNotReady",
+        "ControlPlaneMigrationStuck",
+        "ControlPlaneCertificateEnds",
+        "ControlPlaneRotationFailing",
+        "DataStoreNotReady",
+        "DataStoreUnreachable",
+        "ControlPlaneOperatorDown",
+        "ControlPlanePassesFailing",
+    ]
+    .map(str::to_owned)
+    .into();
+    for (rendered, release) in with_control_planes().iter().zip(["cotenant", "kamaji"]) {
+        let rules = rendered.object(&format!("PrometheusRule/{release}-control-planes"));
+        let groups = rules["spec"]["groups"].as_array().unwrap();
+        let alerts: Vec<&Value> = groups
+            .iter()
+            .flat_map(|group| group["rules"].as_array().unwrap())
+            .collect();
+        let names: BTreeSet<String> = alerts
+            .iter()
+            .map(|alert| alert["alert"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!((names, alerts.len()), (expected.clone(), expected.len()));
+        for alert in alerts {
+            let summary = alert["annotations"]["summary"].as_str().unwrap();
+            assert!(!summary.contains('`'), "{summary}");
+            let (expression, after) = (alert["expr"].as_str().unwrap(), alert["for"].as_str().unwrap());
+            assert!(after.ends_with(['m', 'h']), "{after}");
+            // A label that the summary names is there only if the expression keeps it.
+            for label in summary.split("$labels.").skip(1) {
+                let label = label.split(' ').next().unwrap();
+                assert!(expression.contains(label), "{label} in {expression}");
+            }
+        }
+        let text = rules.to_string();
+        assert!(
+            text.contains(&format!(r#"service=\"{release}-metrics-service\""#)),
+            "{text}"
+        );
+    }
+    let capsule = &both()[1].1;
+    assert!(capsule.names().iter().all(|name| !name.ends_with("-control-planes")));
+}
+
+#[test]
+fn expressions_are_closed_and_read_what_the_operator_tells() {
+    let sources = sources(&chart().join("../../crates"));
+    let mut expressions = Vec::new();
+    for (_, rendered) in all() {
+        for name in rendered.names() {
+            let object = rendered.object(&name);
+            if name.starts_with("PrometheusRule/") {
+                collect(&object["spec"], &mut expressions);
+            } else if name.ends_with("-dashboards") {
+                for board in object["data"].as_object().unwrap().values() {
+                    collect(
+                        &serde_json::from_str(board.as_str().unwrap()).unwrap(),
+                        &mut expressions,
+                    );
+                }
+            }
+        }
+    }
+    assert!(expressions.len() > 40, "{expressions:?}");
+    for expression in &expressions {
+        assert!(is_closed(expression), "{expression}");
+        let words = expression.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        let metrics = words.filter(|word| {
+            ["kamaji_", "cotenant_", "capsule_"]
+                .iter()
+                .any(|of| word.starts_with(of))
+        });
+        for metric in metrics {
+            // Counters and histograms have more names than one, and controllers' have a prefix in common.
+            let plain = ["_total", "_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|end| metric.strip_suffix(end));
+            let known = [Some(metric), plain].into_iter().flatten().any(|name| {
+                let short = name
+                    .strip_prefix("cotenant_operator_controller_")
+                    .map(|rest| format!("{{prefix}}_{rest}\""));
+                sources.contains(&format!("\"{name}\"")) || short.is_some_and(|short| sources.contains(&short))
+            });
+            assert!(known, "{metric} in {expression}");
+        }
+    }
+}
+
+/// All that the crates' own code says.
+fn sources(below: &std::path::Path) -> String {
+    let mut found = String::new();
+    for entry in std::fs::read_dir(below).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && path.file_name().is_some_and(|name| name != "tests" && name != "target") {
+            found.push_str(&sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push_str(&std::fs::read_to_string(path).unwrap());
+        }
+    }
+    found
+}
+
+fn collect(value: &Value, expressions: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            expressions.extend(fields.get("expr").and_then(Value::as_str).map(str::to_owned));
+            fields.values().for_each(|field| collect(field, expressions));
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect(item, expressions)),
+        _ => {}
+    }
+}
+
+/// Whether brackets and quotes end in the order in which they began.
+fn is_closed(expression: &str) -> bool {
+    let (mut open, mut quoted) = (Vec::new(), false);
+    for letter in expression.chars() {
+        match letter {
+            '"' => quoted = !quoted,
+            _ if quoted => {}
+            '(' => open.push(')'),
+            '[' => open.push(']'),
+            '{' => open.push('}'),
+            ')' | ']' | '}' if open.pop() != Some(letter) => return false,
+            _ => {}
+        }
+    }
+    open.is_empty() && !quoted
 }
 
 #[test]

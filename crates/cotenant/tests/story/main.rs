@@ -7,6 +7,7 @@ mod chaos;
 mod cluster;
 mod control_plane;
 mod deletion;
+#[path = "../kubectl/mod.rs"]
 mod kubectl;
 mod namespaces;
 mod separation;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 
-use super::table::{MODULES, Module, PAUSE_VERSION, Program, Source};
+use super::table::{Module, PAUSE_VERSION, Program, Source};
 use super::toolchain::{
     C_FLAGS, ModuleSource, compiler, go, go_environment, go_version, linker_flags, required_version,
 };
@@ -24,10 +24,11 @@ pub(super) struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    pub(super) fn ensure(&self) -> Result<Programs> {
+    /// The programs of these modules in one directory, whose name begins with `name`.
+    pub(super) fn ensure<'a>(&self, name: &str, modules: impl IntoIterator<Item = &'a Module>) -> Result<Programs> {
         let go = go_version()?;
-        let entries = MODULES
-            .iter()
+        let entries = modules
+            .into_iter()
             .map(|module| Ok((module, self.entry(module, &go)?)))
             .collect::<Result<Vec<_>>>()?;
         let mut all = Sha256::new();
@@ -35,7 +36,7 @@ impl Builder<'_> {
             all.update(entry.as_os_str().as_encoded_bytes());
             all.update([0]);
         }
-        let all = self.cache.join(format!("all-{}", short_hex(all)));
+        let all = self.cache.join(format!("{name}-{}", short_hex(all)));
         if all.is_dir() {
             return Ok(Programs::from_dir(all));
         }
@@ -251,6 +252,7 @@ fn short_hex(hash: Sha256) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::table::{MODULES, OLDER};
     use super::super::tools_directory;
     use super::*;
     use crate::progress::Lines;
@@ -262,10 +264,24 @@ mod tests {
             cache: PathBuf::from("/nonexistent"),
             progress: &Lines,
         };
-        for module in MODULES {
+        let older = OLDER.iter().flat_map(|older| [&older.kubeadm, &older.others]);
+        for module in MODULES.iter().chain(older) {
             builder.version(module).unwrap();
             let sums = fs::read_to_string(builder.tools.join(module.directory).join("go.sum")).unwrap();
             assert!(sums.contains(module.versioned_by), "{}", module.directory);
+        }
+    }
+
+    #[test]
+    fn an_older_minor_is_built_from_that_minor() {
+        let builder = Builder {
+            tools: tools_directory().unwrap(),
+            cache: PathBuf::from("/nonexistent"),
+            progress: &Lines,
+        };
+        for older in OLDER {
+            let version = builder.version(&older.others).unwrap();
+            assert!(version.starts_with(&format!("v{}.", older.minor)), "{version}");
         }
     }
 

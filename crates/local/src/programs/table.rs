@@ -53,6 +53,49 @@ const fn kubernetes(name: &'static str, package: &'static str, expected_seconds:
     }
 }
 
+/// A minor of Kubernetes before the one that clusters of this machine run, which control planes are upgraded from.
+pub(super) struct Older {
+    /// `1.35`
+    pub(super) minor: &'static str,
+    /// By itself, because it is what our objects are compared with, and quickly built.
+    pub(super) kubeadm: Module,
+    /// What else a control plane and its nodes run.
+    pub(super) others: Module,
+}
+
+const fn older(minor: &'static str, directory: &'static str) -> Older {
+    Older {
+        minor,
+        kubeadm: Module {
+            directory,
+            versioned_by: KUBERNETES,
+            programs: KUBEADM,
+        },
+        others: Module {
+            directory,
+            versioned_by: KUBERNETES,
+            programs: OTHERS,
+        },
+    }
+}
+
+const KUBEADM: &[Program] = &[kubernetes("kubeadm", "k8s.io/kubernetes/cmd/kubeadm", 150)];
+
+const OTHERS: &[Program] = &[
+    kubernetes("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver", 180),
+    kubernetes(
+        "kube-controller-manager",
+        "k8s.io/kubernetes/cmd/kube-controller-manager",
+        46,
+    ),
+    kubernetes("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler", 5),
+    kubernetes("kubelet", "k8s.io/kubernetes/cmd/kubelet", 60),
+    kubernetes("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy", 6),
+];
+
+/// Built when something asks for them, and in nobody's `PATH`.
+pub(super) const OLDER: &[Older] = &[older("1.34", "kubernetes-1.34"), older("1.35", "kubernetes-1.35")];
+
 pub(super) const MODULES: &[Module] = &[
     Module {
         directory: "kubernetes-1.36",

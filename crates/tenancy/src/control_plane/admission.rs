@@ -8,13 +8,13 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use api::kamaji::v1alpha1::{DataStore, Driver, TenantControlPlane};
+use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
 
 use super::deputy::{self, Own, Trust};
 use super::network::{self, TakenNodePort};
 use super::{
-    arguments, effective, external_ip, hostname, konnectivity, kubelet, overrides, placement, storage, upgrade,
-    version, write_permissions,
+    arguments, effective, external_ip, hostname, konnectivity, kubelet, overrides, placement, profile, storage,
+    upgrade, version, write_permissions,
 };
 use crate::denial::Denial;
 use crate::name::is_dns_label;
@@ -82,9 +82,12 @@ pub fn admit_create(tcp: &TenantControlPlane, around: &Surroundings<'_>) -> Verd
 
 /// Whether an object may be changed.
 pub fn admit_update(old: &TenantControlPlane, new: &TenantControlPlane, around: &Surroundings<'_>) -> Verdict {
-    // Labels, finalizers, status: nothing that is asked of us changes.
+    // Labels, finalizers, status: but for the profile, nothing that is asked of us changes.
     if old.spec == new.spec {
-        return Verdict::default();
+        return Verdict {
+            denials: profile::change(old, new).into_iter().collect(),
+            warnings: Vec::new(),
+        };
     }
     let mut denials = Vec::new();
     if new.metadata.deletion_timestamp.is_none() {
@@ -145,6 +148,7 @@ fn always(tcp: &TenantControlPlane, around: &Surroundings<'_>) -> Vec<Denial> {
     denials.extend(arguments::flags(arguments::extra_args(tcp)).0);
     denials.extend(deputy::denials(tcp, around.own, around.trust));
     denials.extend(write_permissions::denials(spec));
+    denials.extend(profile::denial(tcp));
     denials
 }
 
@@ -210,7 +214,7 @@ fn data_store(tcp: &TenantControlPlane, around: &Surroundings<'_>) -> Option<Den
     })
 }
 
-/// Data moves between two stores of etcd; everywhere else a control plane stays where it is.
+/// Data moves from an etcd to any store but of NATS; elsewhere a control plane stays where it is.
 fn migration(old: &TenantControlPlane, new: &TenantControlPlane, around: &Surroundings<'_>) -> Option<Denial> {
     const FIELD: &str = "spec.dataStore";
     let asked = new
@@ -239,20 +243,12 @@ fn migration(old: &TenantControlPlane, new: &TenantControlPlane, around: &Surrou
     };
     // A store that is not there is complained about elsewhere.
     let (from, to) = (driver(current)?, driver(asked)?);
-    if from != to {
+    if !super::data_store::is_moved(from) || !super::data_store::is_moved(to) {
         let message = format!(
-            "{FIELD}: migration between DataStore with different driver is not supported: {current} has driver {}, {asked} \
-             {}; choose a DataStore with the driver of {current}",
+            "{FIELD}: moving from {current}, which has driver {}, to {asked} with driver {} is not served by this version: \
+             data moves between stores of etcd, PostgreSQL and MySQL; keep {current}",
             from.as_str(),
             to.as_str()
-        );
-        return Some(Denial::new(FIELD, "DriverDiffers", message));
-    }
-    if from != Driver::Etcd {
-        let message = format!(
-            "{FIELD}: moving from {current} to {asked} is known, but not acted upon by this version for driver {}; keep \
-             {current}",
-            from.as_str()
         );
         return Some(Denial::new(FIELD, "NotYet", message));
     }
@@ -295,6 +291,7 @@ mod tests {
             store("default", "etcd", "etcd:2379"),
             store("other", "etcd", "other:2379"),
             store("sql", "PostgreSQL", "sql:5432"),
+            store("nats", "NATS", "nats:4222"),
         ]
     }
 
@@ -375,7 +372,8 @@ mod tests {
     #[case::plugin_long_gone(json!({"kubernetes": {"admissionControllers": ["PodSecurityPolicy"]}}), Some("spec.kubernetes.admissionControllers[0]"))]
     #[case::host_path(json!({"controlPlane": {"deployment": {"additionalVolumes": [{"name": "a", "hostPath": {"path": "/"}}]}}}), Some("spec.controlPlane.deployment.additionalVolumes[0]"))]
     #[case::tunnel(json!({"addons": {"konnectivity": {}}}), None)]
-    #[case::tunnel_on_the_port_of_the_api_server(json!({"addons": {"konnectivity": {"server": {"port": 6443}}}}), Some("spec.addons.konnectivity.server.port"))]
+    #[case::tunnel_on_the_port_of_the_api_server(json!({"addons": {"konnectivity": {"server": {"port": 6443}}}}), None)]
+    #[case::tunnel_on_the_port_of_the_scheduler(json!({"addons": {"konnectivity": {"server": {"port": 10259}}}}), Some("spec.addons.konnectivity.server.port"))]
     #[case::patch_without_value(json!({"kubernetes": {"kubelet": {"configurationJSONPatches": [{"op": "add", "path": "/a"}]}}}), Some("spec.kubernetes.kubelet.configurationJSONPatches[0].value"))]
     #[case::patch_without_pointer(json!({"kubernetes": {"kubelet": {"configurationJSONPatches": [{"op": "remove", "path": "a"}]}}}), Some("spec.kubernetes.kubelet.configurationJSONPatches[0].path"))]
     #[case::patch_that_works(json!({"kubernetes": {"kubelet": {"configurationJSONPatches": [{"op": "replace", "path": "/featureGates", "value": {"A": false}}, {"op": "add", "path": "/a~1c", "value": 1}, {"op": "move", "path": "/b", "from": "/a~1c"}]}}}), None)]
@@ -513,10 +511,12 @@ mod tests {
     #[case::moves_away_from_what_is_recorded("default", Some("default"), "other", None)]
     #[case::is_put_right("other", Some("default"), "default", None)]
     #[case::goes_back("sql", Some("default"), "default", None)]
-    #[case::moves_to_another_driver("default", None, "sql", Some("DriverDiffers"))]
-    #[case::moves_from_another_driver("default", Some("sql"), "other", Some("DriverDiffers"))]
+    #[case::moves_to_another_driver("default", None, "sql", None)]
+    #[case::moves_from_another_driver("default", Some("sql"), "other", None)]
+    #[case::moves_to_nats("default", None, "nats", Some("NotYet"))]
+    #[case::moves_from_nats("nats", None, "sql", Some("NotYet"))]
     #[case::moves_nowhere("default", None, "nowhere", Some("DataStoreMissing"))]
-    fn a_control_plane_moves_between_stores_of_one_driver(
+    fn a_control_plane_moves_between_all_drivers_but_nats(
         #[case] from: &str,
         #[case] recorded: Option<&str>,
         #[case] to: &str,
@@ -566,5 +566,24 @@ mod tests {
             prop_assert_eq!(&verdict, &create(&tcp));
             prop_assert_eq!(update(&tcp, &complete(&tcp, Some(&text))), update(&tcp, &complete(&tcp, Some(&text))));
         }
+    }
+
+    #[test]
+    fn an_unknown_profile_is_refused_although_the_spec_stays_as_it_is() {
+        let (stores, own) = (stores(), Default::default());
+        let with = |profile: &str| {
+            let mut tcp = tcp(&json!({}));
+            tcp.metadata.annotations = Some([(profile::ANNOTATION.to_owned(), profile.to_owned())].into());
+            tcp
+        };
+        let around = around(&stores, &[], &own);
+        let reasons = |verdict: Verdict| verdict.denials.iter().map(|denial| denial.reason).collect::<Vec<_>>();
+        assert_eq!(reasons(admit_create(&with("small"), &around)), [""; 0]);
+        assert_eq!(reasons(admit_create(&with("tiny"), &around)), ["ProfileUnknown"]);
+        assert_eq!(
+            reasons(admit_update(&with("small"), &with("tiny"), &around)),
+            ["ProfileUnknown"]
+        );
+        assert_eq!(reasons(admit_update(&with("tiny"), &with("tiny"), &around)), [""; 0]);
     }
 }

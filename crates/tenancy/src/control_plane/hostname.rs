@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use api::kamaji::v1alpha1::{GatewaySpec, TenantControlPlane};
+use k8s_openapi::api::networking::v1::Ingress;
 use serde::Serialize;
 
 use super::network::is_dns_name;
@@ -140,7 +141,7 @@ pub fn taken(name: &PublicName) -> Denial {
         "{}: {} is the name of somebody else in this cluster, who had it first; choose another",
         name.field, name.host
     );
-    Denial::new(name.field, "HostnameTaken", message)
+    Denial::new(name.field, TAKEN, message)
 }
 
 /// Other control planes that ask for the same name.
@@ -172,6 +173,59 @@ pub fn is_anothers<'a>(
     };
     let own = rank(tcp);
     rivals(tcp, name, others).any(|other| rank(other) < own)
+}
+
+/// The hosts by which an Ingress holds a name: the name itself, and the wildcard over its first label, which is all that
+/// one stands for there.
+pub fn ingress_hosts(name: &str) -> impl Iterator<Item = String> {
+    let wildcard = name.split_once('.').map(|(_, domain)| format!("*.{domain}"));
+    std::iter::once(name.to_owned()).chain(wildcard)
+}
+
+/// Whether a route of the Gateway API with this hostname holds a name. A wildcard stands for one label or more there.
+pub fn route_holds(hostname: &str, name: &str) -> bool {
+    match hostname.strip_prefix("*.") {
+        Some(domain) => name.strip_suffix(domain).is_some_and(|below| below.ends_with('.')),
+        None => hostname == name,
+    }
+}
+
+/// The refusal of an Ingress that asks anew for the name of a control plane in another namespace. One that waits for a name
+/// itself keeps nobody from it.
+pub fn refused_ingress(
+    ingress: &Ingress,
+    old: Option<&Ingress>,
+    control_planes: &[Arc<TenantControlPlane>],
+) -> Option<Denial> {
+    let hosts = |ingress: &Ingress| -> Vec<String> {
+        let rules = ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten());
+        rules.map(|rule| rule.host.clone().unwrap_or_default()).collect()
+    };
+    let known = old.map(hosts).unwrap_or_default();
+    let is_held = |host: &str| {
+        control_planes.iter().any(|tcp| {
+            tcp.metadata.namespace != ingress.metadata.namespace
+                && !waits(tcp)
+                && public(tcp).ok().flatten().is_some_and(|name| name.host == host)
+        })
+    };
+    let hosts = hosts(ingress);
+    let (index, host) = hosts
+        .iter()
+        .enumerate()
+        .find(|(_, host)| !known.contains(host) && is_held(host))?;
+    let field = format!("spec.rules[{index}].host");
+    let message =
+        format!("{field}: {host} is the name of a control plane of somebody else in this cluster; choose another");
+    Some(Denial::new(field, TAKEN, message))
+}
+
+/// Reason of refusals, and of the condition while somebody else has the name.
+pub const TAKEN: &str = "HostnameTaken";
+
+fn waits(tcp: &TenantControlPlane) -> bool {
+    let conditions = tcp.status.iter().flat_map(|status| &status.conditions);
+    conditions.into_iter().any(|condition| condition.reason == TAKEN)
 }
 
 fn parents(gateway: &GatewaySpec) -> Vec<Denial> {
@@ -341,6 +395,53 @@ mod tests {
             assert_eq!(loses(&older, &newer, serving), winner != "gas", "{serving:?} serves");
             assert_eq!(loses(&newer, &older, serving), winner != "oil", "{serving:?} serves");
         }
+    }
+
+    #[test]
+    fn a_wildcard_is_one_label_of_an_ingress_and_any_number_of_a_route() {
+        let hosts: Vec<String> = ingress_hosts("a.oil.example").collect();
+        assert_eq!(hosts, ["a.oil.example", "*.oil.example"]);
+        assert_eq!(ingress_hosts("oil").collect::<Vec<_>>(), ["oil"]);
+        for (hostname, expected) in [
+            ("a.oil.example", true),
+            ("*.oil.example", true),
+            ("*.example", true),
+            ("*.a.oil.example", false),
+            ("*.il.example", false),
+            ("oil.example", false),
+            ("*", false),
+            ("", false),
+        ] {
+            assert_eq!(route_holds(hostname, "a.oil.example"), expected, "{hostname}");
+        }
+    }
+
+    #[test]
+    fn an_ingress_is_not_given_the_name_of_somebodys_control_plane() {
+        let of = |namespace: &str, hosts: &[&str]| -> Ingress {
+            let rules: Vec<_> = hosts.iter().map(|host| json!({"host": host})).collect();
+            serde_json::from_value(json!({"metadata": {"namespace": namespace}, "spec": {"rules": rules}})).unwrap()
+        };
+        let mut waiting = ingress("sun", "sun.example");
+        let condition = json!({"type": "Exposed", "status": "False", "reason": TAKEN, "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        let mut status = api::kamaji::v1alpha1::TenantControlPlaneStatus::default();
+        status.conditions.push(serde_json::from_value(condition).unwrap());
+        waiting.status = Some(status);
+        let control_planes = [Arc::new(ingress("oil", "oil.example:443")), Arc::new(waiting)];
+        let refused = |wanted: &Ingress, old: Option<&Ingress>| refused_ingress(wanted, old, &control_planes);
+        let wanted = of("shop", &["shop.example", "oil.example"]);
+        let denial = refused(&wanted, None).unwrap();
+        assert_eq!(denial.field, "spec.rules[1].host");
+        assert!(!denial.message.contains("prod"), "{}", denial.message);
+        assert_eq!(refused(&of("prod", &["oil.example"]), None), None, "its own namespace");
+        assert_eq!(
+            refused(&of("shop", &["sun.example", ""]), None),
+            None,
+            "it is not had yet"
+        );
+        assert_eq!(refused(&wanted, Some(&wanted)), None, "it had it before");
+        assert!(refused(&wanted, Some(&of("shop", &["shop.example"]))).is_some());
     }
 
     proptest! {

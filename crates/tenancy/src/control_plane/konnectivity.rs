@@ -13,10 +13,16 @@ use super::arguments;
 use super::network::TakenNodePort;
 use crate::denial::Denial;
 
+/// Where the server's end takes agents in its pod when they come by the API server's port.
+pub const AGENT_PORT: i32 = 8132;
 /// Where the server's end tells about itself, in the pod only.
 pub const ADMIN_PORT: i32 = 8133;
 /// Where both ends are asked for their health.
 pub const HEALTH_PORT: i32 = 8134;
+/// Where agents and all others arrive in the pod when they come by one port.
+pub const ROUTER_PORT: i32 = 8135;
+/// What agents offer (ALPN) and nobody else does, so that one port is enough.
+pub const PROTOCOL: &str = "konnectivity";
 
 const SERVER: &str = "spec.addons.konnectivity.server";
 const AGENT: &str = "spec.addons.konnectivity.agent";
@@ -38,6 +44,12 @@ const MANAGED_SERVER_FLAGS: &[&str] = &[
     "--server-port",
     "--uds-name",
 ];
+
+/// Whether agents come by the API server's own port: its number is given for both.
+pub fn shares_port(tcp: &TenantControlPlane) -> bool {
+    let tunnel = tcp.spec.addons.konnectivity.as_ref();
+    tunnel.is_some_and(|tunnel| tunnel.server.port == tcp.spec.network_profile.port)
+}
 
 /// What would keep the two ends from starting.
 pub fn denials(tcp: &TenantControlPlane) -> Vec<Denial> {
@@ -64,7 +76,8 @@ pub fn denials(tcp: &TenantControlPlane) -> Vec<Denial> {
 /// What is wrong with the tunnel's port in the admin cluster. `range` is that cluster's node port range.
 pub fn node_ports(tcp: &TenantControlPlane, range: &RangeInclusive<i32>, taken: &[TakenNodePort]) -> Option<Denial> {
     let port = tcp.spec.addons.konnectivity.as_ref()?.server.port;
-    if tcp.spec.control_plane.service.service_type != ServiceType::NodePort || !(1..=65535).contains(&port) {
+    let on_nodes = tcp.spec.control_plane.service.service_type == ServiceType::NodePort;
+    if !on_nodes || shares_port(tcp) || !(1..=65535).contains(&port) {
         return None;
     }
     if !range.contains(&port) {
@@ -152,13 +165,12 @@ fn pod_ports(tcp: &TenantControlPlane, tunnel: &KonnectivitySpec) -> Vec<Denial>
         let message = format!("{field}: {port} is taken in the control plane's pod by {whose}; choose another port");
         denials.push(Denial::new(field, "PortTaken", message));
     };
-    if port == api_server {
-        deny(PORT, port, "the API server");
-    }
-    if inside.contains(&port) {
+    let shared = port == api_server;
+    if !shared && inside.contains(&port) {
         deny(PORT, port, "another part of Kubernetes");
     }
-    if matches!(api_server, ADMIN_PORT | HEALTH_PORT) {
+    let of_the_tunnel = matches!(api_server, ADMIN_PORT | HEALTH_PORT);
+    if of_the_tunnel || shared && matches!(api_server, AGENT_PORT | ROUTER_PORT) {
         deny(API_SERVER, api_server, "the tunnel's server");
     }
     let additional = tcp.spec.control_plane.service.additional_ports.iter().enumerate();
@@ -205,7 +217,9 @@ mod tests {
         None
     )]
     #[case::no_port(json!({"server": {"port": 0}}), json!({}), Some(("spec.addons.konnectivity.server.port", "PortInvalid")))]
-    #[case::port_of_the_api_server(json!({"server": {"port": 6443}}), json!({}), Some(("spec.addons.konnectivity.server.port", "PortTaken")))]
+    #[case::by_the_port_of_the_api_server(json!({"server": {"port": 6443}}), json!({}), None)]
+    #[case::by_a_port_that_it_needs_itself(json!({}), json!({"networkProfile": {"port": 8132}}), Some(("spec.networkProfile.port", "PortTaken")))]
+    #[case::by_a_port_that_the_router_needs(json!({"server": {"port": 8135}}), json!({"networkProfile": {"port": 8135}}), Some(("spec.networkProfile.port", "PortTaken")))]
     #[case::port_of_the_scheduler(json!({"server": {"port": 10259}}), json!({}), Some(("spec.addons.konnectivity.server.port", "PortTaken")))]
     #[case::port_of_its_own_health(json!({"server": {"port": 8134}}), json!({}), Some(("spec.addons.konnectivity.server.port", "PortTaken")))]
     #[case::the_api_server_on_its_port(json!({}), json!({"networkProfile": {"port": 8133}}), Some(("spec.networkProfile.port", "PortTaken")))]
@@ -236,6 +250,7 @@ mod tests {
     #[case::the_neighbours_is_udp("NodePort", 30102, None)]
     #[case::its_own("NodePort", 30103, None)]
     #[case::not_on_nodes("ClusterIP", 8132, None)]
+    #[case::the_api_servers("NodePort", 6443, None)]
     fn on_nodes_the_port_is_in_range_and_free(
         #[case] service_type: &str,
         #[case] port: i32,

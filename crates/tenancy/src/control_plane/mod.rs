@@ -10,7 +10,7 @@
 //! - [`effective`] says what the spec amounts to (ranges, DNS addresses, names in the store);
 //! - [`version`], [`network`], [`hostname`], [`external_ip`], [`storage`], [`overrides`], [`deputy`], [`arguments`], [`kubelet`], [`konnectivity`] hold the rules, one subject each;
 //! - [`upgrade`] says which version runs on the way to one that is further ahead, [`placement`] which store of a pool
-//!   takes a control plane;
+//!   takes a control plane, [`profile`] what its components are tuned for;
 //! - [`data_store`] is the same for DataStores.
 
 pub mod admission;
@@ -25,6 +25,7 @@ pub mod kubelet;
 pub mod network;
 pub mod overrides;
 pub mod placement;
+pub mod profile;
 pub mod storage;
 pub mod upgrade;
 pub mod version;

@@ -1,6 +1,8 @@
 //! Amounts by the name of a resource.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Wire;
 
@@ -43,8 +45,11 @@ pub(crate) fn amount(field: impl Fn() -> String, wire: &Wire) -> Result<Quantity
 /// Amounts by the name of a resource, none of them negative.
 ///
 /// A resource that is not named is not limited, when the amounts are limits, and not used, when they are a use.
+///
+/// Most name one resource or two, and some are kept for every namespace there is, so they are a list in the order of the names:
+/// a tree takes room for eleven at least. What is made of others shares their names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Amounts(BTreeMap<String, Quantity>);
+pub struct Amounts(Vec<(Arc<str>, Quantity)>);
 
 impl Amounts {
     /// From the API's type. `field` is the path of the map.
@@ -54,7 +59,10 @@ impl Amounts {
     pub fn parse(field: &str, wire: Option<&BTreeMap<String, Wire>>) -> Result<Self, InvalidAmount> {
         wire.into_iter()
             .flatten()
-            .map(|(resource, wire)| Ok((resource.clone(), amount(|| format!("{field}[{resource}]"), wire)?)))
+            .map(|(resource, wire)| {
+                let amount = amount(|| format!("{field}[{resource}]"), wire)?;
+                Ok((Arc::from(resource.as_str()), amount))
+            })
             .collect()
     }
 
@@ -63,7 +71,7 @@ impl Amounts {
     pub fn observed(wire: Option<&BTreeMap<String, Wire>>) -> Self {
         wire.into_iter()
             .flatten()
-            .filter_map(|(resource, wire)| Some((resource.clone(), amount(String::new, wire).ok()?)))
+            .filter_map(|(resource, wire)| Some((Arc::from(resource.as_str()), amount(String::new, wire).ok()?)))
             .collect()
     }
 
@@ -76,27 +84,42 @@ impl Amounts {
 
     /// The amount of a resource: nothing, if it is not named.
     pub fn get(&self, resource: &str) -> Quantity {
-        self.0.get(resource).copied().unwrap_or_default()
+        self.place(resource)
+            .map_or_else(|_| Quantity::default(), |at| self.0[at].1)
+    }
+
+    /// Where the resource is, or where it would be.
+    fn place(&self, resource: &str) -> Result<usize, usize> {
+        self.0.binary_search_by(|(name, _)| (**name).cmp(resource))
+    }
+
+    /// The amount of a resource, to be changed; nothing of it is added if it is not named.
+    fn entry(&mut self, resource: &Arc<str>) -> &mut Quantity {
+        let at = self.place(resource).unwrap_or_else(|at| {
+            self.0.insert(at, (resource.clone(), Quantity::default()));
+            at
+        });
+        &mut self.0[at].1
     }
 
     /// Whether a resource is named.
     pub fn names(&self, resource: &str) -> bool {
-        self.0.contains_key(resource)
+        self.place(resource).is_ok()
     }
 
     /// Whether all resources of the other are named here.
     pub fn names_all_of(&self, other: &Self) -> bool {
-        other.0.keys().all(|resource| self.names(resource))
+        other.0.iter().all(|(resource, _)| self.names(resource))
     }
 
     /// Resources and amounts, in the order of the names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Quantity)> {
-        self.0.iter().map(|(resource, amount)| (resource.as_str(), *amount))
+        self.0.iter().map(|(resource, amount)| (&**resource, *amount))
     }
 
     /// Whether there is nothing of anything.
     pub fn is_zero(&self) -> bool {
-        self.0.values().all(|amount| amount.is_zero())
+        self.0.iter().all(|(_, amount)| amount.is_zero())
     }
 
     /// The sums.
@@ -109,10 +132,8 @@ impl Amounts {
     pub fn sum<'a>(all: impl IntoIterator<Item = &'a Self>) -> Self {
         let mut sum = Self::default();
         for (resource, amount) in all.into_iter().flat_map(|amounts| &amounts.0) {
-            match sum.0.get_mut(resource) {
-                Some(of_resource) => *of_resource = of_resource.plus(*amount),
-                None => drop(sum.0.insert(resource.clone(), *amount)),
-            }
+            let of_resource = sum.entry(resource);
+            *of_resource = of_resource.plus(*amount);
         }
         sum
     }
@@ -120,11 +141,12 @@ impl Amounts {
     /// What is left of the resources named here, and nothing where the other is larger.
     #[must_use]
     pub fn minus(&self, other: &Self) -> Self {
-        self.iter()
+        self.0
+            .iter()
             .map(|(resource, amount)| {
                 let left = amount.minus(other.get(resource));
                 let left = if left.is_negative() { Quantity::ZERO } else { left };
-                (resource.to_owned(), left)
+                (resource.clone(), left)
             })
             .collect()
     }
@@ -132,46 +154,41 @@ impl Amounts {
     /// Those of the resources that the other names.
     #[must_use]
     pub fn only(&self, named: &Self) -> Self {
-        self.iter()
-            .filter(|(resource, _)| named.names(resource))
-            .map(|(resource, amount)| (resource.to_owned(), amount))
-            .collect()
+        let named = self.0.iter().filter(|(resource, _)| named.names(resource));
+        named.cloned().collect()
     }
 
     /// Of the resources that both name, the smaller amount.
     #[must_use]
     pub fn least(&self, other: &Self) -> Self {
-        self.iter()
-            .filter(|(resource, _)| other.names(resource))
-            .map(|(resource, amount)| (resource.to_owned(), amount.min(other.get(resource))))
+        let of_both = self.0.iter().filter(|(resource, _)| other.names(resource));
+        of_both
+            .map(|(resource, amount)| (resource.clone(), (*amount).min(other.get(resource))))
             .collect()
     }
 
     /// Of the resources that either names, the larger amount.
     #[must_use]
     pub fn most(&self, other: &Self) -> Self {
-        let mut most = self.0.clone();
+        let mut most = self.clone();
         for (resource, amount) in &other.0 {
-            let known = most.entry(resource.clone()).or_default();
+            let known = most.entry(resource);
             *known = (*known).max(*amount);
         }
-        Self(most)
+        most
     }
 
     /// One amount for every resource that the other names: the one here, or nothing.
     #[must_use]
     pub fn all_of(&self, named: &Self) -> Self {
-        named
-            .0
-            .keys()
-            .map(|resource| (resource.clone(), self.get(resource)))
-            .collect()
+        let names = named.0.iter().map(|(resource, _)| resource);
+        names.map(|resource| (resource.clone(), self.get(resource))).collect()
     }
 
     /// Without those of which there is nothing.
     #[must_use]
     pub fn without_zeros(mut self) -> Self {
-        self.0.retain(|_, amount| !amount.is_zero());
+        self.0.retain(|(_, amount)| !amount.is_zero());
         self
     }
 
@@ -181,9 +198,23 @@ impl Amounts {
     }
 }
 
-impl FromIterator<(String, Quantity)> for Amounts {
-    fn from_iter<I: IntoIterator<Item = (String, Quantity)>>(pairs: I) -> Self {
-        Self(pairs.into_iter().collect())
+/// Of a resource that is named twice, the last amount.
+impl<Name: Into<Arc<str>>> FromIterator<(Name, Quantity)> for Amounts {
+    fn from_iter<I: IntoIterator<Item = (Name, Quantity)>>(pairs: I) -> Self {
+        let mut amounts: Vec<(Arc<str>, Quantity)> = Vec::new();
+        for (name, amount) in pairs {
+            let name = name.into();
+            // In the order of the names, nearly always.
+            match amounts.last().map(|(last, _)| last.cmp(&name)) {
+                None | Some(Ordering::Less) => amounts.push((name, amount)),
+                _ => match amounts.binary_search_by(|(known, _)| known.cmp(&name)) {
+                    Ok(at) => amounts[at].1 = amount,
+                    Err(at) => amounts.insert(at, (name, amount)),
+                },
+            }
+        }
+        amounts.shrink_to_fit();
+        Self(amounts)
     }
 }
 
@@ -215,6 +246,24 @@ pub(crate) mod tests {
         );
         assert_eq!(one.all_of(&other), amounts("cpu=1 memory=0"));
         assert_eq!(amounts("cpu=0 pods=1").without_zeros(), amounts("pods=1"));
+    }
+
+    #[test]
+    fn amounts_are_in_the_order_of_their_names_each_of_which_is_there_once() {
+        let pairs = [("pods", 1), ("cpu", 2), ("memory", 3), ("cpu", 4)];
+        let all: Amounts = pairs
+            .map(|(name, number)| (name, Quantity::count(number)))
+            .into_iter()
+            .collect();
+        assert_eq!(
+            all.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+            ["cpu", "memory", "pods"]
+        );
+        assert_eq!(all, amounts("cpu=4 memory=3 pods=1"));
+        assert_eq!(
+            (all.names("cpu"), all.names("gpu"), all.get("gpu")),
+            (true, false, Quantity::ZERO)
+        );
     }
 
     #[test]

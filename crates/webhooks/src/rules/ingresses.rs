@@ -6,6 +6,7 @@ use std::time::Instant;
 use api::capsule::names;
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::ResourceExt as _;
+use tenancy::control_plane::hostname;
 use tenancy::denial::{Decision, Denial};
 use tenancy::index::KnownTenant;
 use tenancy::{hostname_collision, ingress};
@@ -49,6 +50,10 @@ pub fn validate(input: &Input<'_, Ingress>) -> Decision<Ingress> {
     let labels: HashMap<_, _> = classes.iter().map(|class| (class.name_any(), class.labels())).collect();
     ingress::validate(&tenant, wanted, |name| labels.get(name).copied())
         .and_then(|()| Asked::of(input, &tenant).validate_json())
+        .and_then(|()| {
+            let refused = hostname::refused_ingress(wanted, input.old, &input.view.control_planes());
+            refused.map_or(Ok(()), Err)
+        })
         // Last: what it lets pass is remembered.
         .and_then(|()| admit_hostnames(input, &tenant, wanted))
         .into()

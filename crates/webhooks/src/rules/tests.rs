@@ -560,7 +560,10 @@ async fn what_is_nested_too_deep_is_refused() {
                 "resource":{{"group":"{group}","version":"{version}","resource":"{resource}"}},"subResource":"{sub_resource}",
                 "operation":"{operation}","userInfo":{{"username":"alice"}},"object":{object},"oldObject":{object}}}}}"#
             );
-            let reply = router.answer(rule.path, review.as_bytes(), soon()).await.expect("an answer");
+            let reply = router
+                .answer(rule.path, review.as_bytes(), soon())
+                .await
+                .expect("an answer");
             let reply: Value = serde_json::from_slice(&reply).expect("JSON");
             let is_refused = reply["response"]["allowed"] == false;
             assert!(

@@ -29,8 +29,8 @@ pub(crate) struct Bed {
 }
 
 impl Bed {
-    pub(crate) async fn start(repository: &Path) -> anyhow::Result<Self> {
-        let cotenant = repository.join("target/release/cotenant");
+    pub(crate) async fn start(repository: &Path, program: Option<&Path>) -> anyhow::Result<Self> {
+        let cotenant = program.map_or_else(|| repository.join("target/release/cotenant"), Path::to_owned);
         ensure!(
             cotenant.exists(),
             "{} is not there: run `make bench`, or build it with --release first",

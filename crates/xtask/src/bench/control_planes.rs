@@ -19,7 +19,7 @@ use super::{
     percentile, processes, report,
 };
 
-const NAMESPACE: &str = "default";
+pub(super) const NAMESPACE: &str = "default";
 const FIRST_PORT: u16 = 31_500;
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -101,6 +101,10 @@ pub(crate) async fn idle_memory(bed: &Bed, idle_seconds: u64) -> anyhow::Result<
 }
 
 async fn create(bed: &Bed, count: u16) -> anyhow::Result<()> {
+    create_from(bed, 0, count).await
+}
+
+pub(super) async fn create_from(bed: &Bed, first: u16, count: u16) -> anyhow::Result<()> {
     let nodes = Api::<Node>::all(bed.admin.clone()).list(&ListParams::default()).await?;
     let address = nodes
         .iter()
@@ -108,7 +112,7 @@ async fn create(bed: &Bed, count: u16) -> anyhow::Result<()> {
         .find(|a| a.type_ == "InternalIP");
     let address = address.map(|address| address.address.clone()).unwrap_or_default();
     let planes: Api<TenantControlPlane> = Api::namespaced(bed.admin.clone(), NAMESPACE);
-    for number in 0..count {
+    for number in first..first + count {
         let plane: TenantControlPlane = serde_json::from_value(json!({
             "apiVersion": "kamaji.clastix.io/v1alpha1",
             "kind": "TenantControlPlane",
@@ -126,9 +130,11 @@ async fn create(bed: &Bed, count: u16) -> anyhow::Result<()> {
 }
 
 /// Seconds at which each became Ready, sorted.
-async fn wait_ready(bed: &Bed, count: u16, begun: Instant) -> anyhow::Result<Vec<f64>> {
+pub(super) async fn wait_ready(bed: &Bed, count: u16, begun: Instant) -> anyhow::Result<Vec<f64>> {
     let planes: Api<TenantControlPlane> = Api::namespaced(bed.admin.clone(), NAMESPACE);
     let mut ready: BTreeMap<String, f64> = BTreeMap::new();
+    // A list of many costs the machine more than what it would tell sooner.
+    let pause = Duration::from_millis(if count > 10 { 500 } else { 100 });
     while ready.len() < usize::from(count) {
         ensure!(
             begun.elapsed() < PATIENCE,
@@ -143,14 +149,14 @@ async fn wait_ready(bed: &Bed, count: u16, begun: Instant) -> anyhow::Result<Vec
                     .or_insert_with(|| begun.elapsed().as_secs_f64());
             }
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(pause).await;
     }
     let mut seconds: Vec<f64> = ready.into_values().collect();
     seconds.sort_by(f64::total_cmp);
     Ok(seconds)
 }
 
-async fn pods(bed: &Bed) -> anyhow::Result<Vec<Pod>> {
+pub(super) async fn pods(bed: &Bed) -> anyhow::Result<Vec<Pod>> {
     let wanted = ListParams::default().labels("kamaji.clastix.io/component=deployment");
     Ok(Api::<Pod>::namespaced(bed.admin.clone(), NAMESPACE)
         .list(&wanted)
@@ -167,7 +173,7 @@ async fn restarts(bed: &Bed) -> anyhow::Result<i32> {
     Ok(statuses.map(|status| status.restart_count).sum())
 }
 
-async fn delete(bed: &Bed) -> anyhow::Result<()> {
+pub(super) async fn delete(bed: &Bed) -> anyhow::Result<()> {
     let planes: Api<TenantControlPlane> = Api::namespaced(bed.admin.clone(), NAMESPACE);
     planes
         .delete_collection(&DeleteParams::default(), &ListParams::default())

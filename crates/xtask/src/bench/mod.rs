@@ -7,14 +7,17 @@
 mod bed;
 mod control_planes;
 mod decisions;
+mod hundred;
 pub(crate) mod load;
 mod namespaces;
 mod processes;
 mod requests;
 mod reviews;
+mod savings;
+mod stub;
 mod thousand;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -23,11 +26,17 @@ use bed::Bed;
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Which benchmarks; all of them when none is named: `decisions`, `one`, `ten`, `idle`, `namespaces`, `latency`,
-    /// `reviews`, `thousand`.
+    /// `reviews`, `hundred`, `thousand`, and `savings` only when it is named.
     names: Vec<String>,
-    /// How long control planes sit idle before their memory is measured.
+    /// How long control planes sit idle before their memory is measured, and how long a hundred are watched being quiet.
     #[arg(long, default_value_t = 300)]
     idle_seconds: u64,
+    /// The program to measure; the release build when none is named.
+    #[arg(long)]
+    program: Option<PathBuf>,
+    /// Which rows of `savings`; all when none is named.
+    #[arg(long, value_delimiter = ',')]
+    rows: Vec<String>,
     /// Leave the cluster running afterwards.
     #[arg(long)]
     keep: bool,
@@ -48,7 +57,7 @@ pub(crate) fn run(repository: &Path, args: &Args) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let bed = Bed::start(repository).await?;
+        let bed = Bed::start(repository, args.program.as_deref()).await?;
         let mut outcome = Ok(());
         let needs_namespaces = ["namespaces", "latency", "reviews"].into_iter().any(wanted);
         if needs_namespaces {
@@ -71,6 +80,12 @@ pub(crate) fn run(repository: &Path, args: &Args) -> anyhow::Result<()> {
         }
         if wanted("idle") {
             outcome = outcome.and(control_planes::idle_memory(&bed, args.idle_seconds).await);
+        }
+        if args.names.iter().any(|name| name == "savings") {
+            outcome = outcome.and(savings::run(&bed, &args.rows, args.idle_seconds).await);
+        }
+        if wanted("hundred") {
+            outcome = outcome.and(hundred::run(&bed, args.idle_seconds).await);
         }
         if wanted("thousand") {
             outcome = outcome.and(thousand::run(&bed).await);

@@ -28,6 +28,22 @@ pub(crate) async fn so_far(admin: &Client) -> anyhow::Result<Requests> {
     Ok(read(&text))
 }
 
+/// Those that a FlowSchema has let through since the API server started; a watch counts when it begins.
+pub(crate) async fn of_flow(admin: &Client, flow_schema: &str) -> anyhow::Result<u64> {
+    let text = admin.request_text(Request::get("/metrics").body(Vec::new())?).await?;
+    Ok(dispatched(&text, flow_schema))
+}
+
+fn dispatched(metrics: &str, flow_schema: &str) -> u64 {
+    let ours = format!("apiserver_flowcontrol_dispatched_requests_total{{flow_schema=\"{flow_schema}\",");
+    let counts = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix(&ours)?.split_once("} "));
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+    let counts = counts.filter_map(|(_, count)| Some(count.trim().parse::<f64>().ok()? as u64));
+    counts.sum()
+}
+
 fn read(metrics: &str) -> Requests {
     let mut requests = Requests::new();
     for line in metrics.lines() {
@@ -84,6 +100,15 @@ pub(crate) fn of_the_operator(requests: &Requests) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn requests_of_a_flow_are_summed_over_priority_levels() {
+        let metrics = r#"apiserver_flowcontrol_dispatched_requests_total{flow_schema="cotenant",priority_level="workload-high"} 40
+apiserver_flowcontrol_dispatched_requests_total{flow_schema="cotenant",priority_level="workload-low"} 2
+apiserver_flowcontrol_dispatched_requests_total{flow_schema="cotenant-nodes",priority_level="workload-low"} 7
+"#;
+        assert_eq!(dispatched(metrics, "cotenant"), 42);
+    }
 
     #[test]
     fn requests_are_summed_over_codes_and_versions_and_watches_left_out() {

@@ -8,6 +8,7 @@ use anyhow::{Context, ensure};
 use api::capsule::v1beta2::Tenant;
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::{
+    coordination::v1::Lease,
     core::v1::{Namespace, Pod, ResourceQuota},
     networking::v1::NetworkPolicy,
     rbac::v1::RoleBinding,
@@ -132,7 +133,7 @@ async fn edits(bed: &Bed) -> anyhow::Result<()> {
 /// Ends every replica at once, and says how soon each that comes after is ready, and what was written then.
 async fn restart(bed: &Bed) -> anyhow::Result<()> {
     settle(bed).await?;
-    let before = versions(bed).await?;
+    let (before, led) = (versions(bed).await?, leader(bed).await?);
     let old = processes::find(CLUSTER, &["cotenant", "operator"]);
     for process in &old {
         process.kill()?;
@@ -160,6 +161,14 @@ async fn restart(bed: &Bed) -> anyhow::Result<()> {
             }
         }
     }
+    // Who was killed has given nothing up: until its Lease has ended nobody leads, writes, or holds what a leader holds.
+    let mut leads = led.clone();
+    while leads == led {
+        ensure!(begun.elapsed() < PATIENCE, "nobody leads again");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        leads = leader(bed).await?;
+    }
+    let led_after = begun.elapsed().as_secs_f64();
     settle(bed).await?;
     let after = versions(bed).await?;
     let changed = after
@@ -172,6 +181,7 @@ async fn restart(bed: &Bed) -> anyhow::Result<()> {
         "thousand-restart",
         &json!({
             "replicas": old.len(),
+            "seconds_to_leader": led_after,
             "seconds_to_ready_max": ready.values().copied().fold(0.0, f64::max),
             "objects": after.len(), "objects_changed": changed.count() + gone.count(), "operator_pss_mib": pss,
         }),
@@ -179,8 +189,17 @@ async fn restart(bed: &Bed) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Who holds the operator's Lease.
+async fn leader(bed: &Bed) -> anyhow::Result<String> {
+    let lease = Api::<Lease>::namespaced(bed.admin.clone(), SYSTEM)
+        .get("cotenant")
+        .await?;
+    let holder = lease.spec.and_then(|spec| spec.holder_identity);
+    Ok(holder.unwrap_or_default())
+}
+
 /// Until the operator has had nothing to do for a while.
-async fn settle(bed: &Bed) -> anyhow::Result<()> {
+pub(super) async fn settle(bed: &Bed) -> anyhow::Result<()> {
     let begun = Instant::now();
     loop {
         let before = processes::operator_cpu(CLUSTER);

@@ -49,7 +49,7 @@ pub struct KonnectivitySpec {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KonnectivityServerSpec {
-    /// The port that agents dial.
+    /// The port that agents dial. If it is that of `networkProfile`, they share it with the API server.
     pub port: i32,
     /// Tag of the image; that of the Kubernetes minor version if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

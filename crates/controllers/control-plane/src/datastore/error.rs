@@ -29,6 +29,11 @@ pub enum StoreError {
     Nats(#[from] NatsError),
     #[error("failed to use the store: authentication is disabled, so every control plane could read every other")]
     AuthenticationDisabled,
+    #[error(
+        "failed to use the store: it lets its user {user:?} in without the password, and the client certificate of the \
+         DataStore is in the pods of every control plane; let the server ask for a password as well"
+    )]
+    PasswordNotAsked { user: String },
     #[error("failed to use the store: the client certificate is that of {user:?}, who has not the role root")]
     NotRoot { user: String },
     #[error("failed to read the client certificate")]
@@ -50,6 +55,7 @@ impl StoreError {
             Self::Sql(error) => error.category(),
             Self::Nats(error) => error.category(),
             Self::AuthenticationDisabled => "AuthenticationDisabled",
+            Self::PasswordNotAsked { .. } => "PasswordNotAsked",
             Self::NotRoot { .. } => "NotAdministrator",
             Self::ClientCertificate(_) => "CredentialsInvalid",
             Self::Taken { .. } => "NameTaken",
@@ -61,7 +67,12 @@ impl StoreError {
     pub fn is_transient(&self) -> bool {
         matches!(
             self,
-            Self::Connect(_) | Self::Silent { .. } | Self::Step { .. } | Self::Sql(_) | Self::Nats(_)
+            Self::Connect(_)
+                | Self::Silent { .. }
+                | Self::Step { .. }
+                | Self::Sql(_)
+                | Self::Nats(_)
+                | Self::PasswordNotAsked { .. }
         )
     }
 }

@@ -196,6 +196,10 @@ impl EtcdStore {
             None => unrecorded == Unrecorded::Adopt,
         };
         if unrecorded == Unrecorded::Adopt && ours(&schema) && ours(&user) {
+            let is_new = schema.is_none() && user.is_none();
+            if is_new && !self.schema_exists(&claim.schema).await? && !self.user_exists(&claim.user).await? {
+                return Ok(());
+            }
             // What is half gone proves no more whose it was.
             self.record(claim, unrecorded).await?;
             [schema, user] = self.holders(claim).await?;

@@ -8,8 +8,9 @@ use mysql_async::{ClientIdentity, Conn, DriverError, Error as MySqlError, Opts, 
 
 use super::claim::{Claim, Held, Unrecorded};
 use super::error::{ANSWER_WITHIN, StoreError};
+use super::moves::Order;
 use super::quoting::{MYSQL, Unquotable, exactly, literal};
-use super::sql::{self, Cause, MAKE_WITHIN, Server, SqlError, SqlLogin, Trouble, Words, trouble_below, within};
+use super::sql::{self, Cause, MAKE_WITHIN, Moves, Server, SqlError, SqlLogin, Trouble, Words, trouble_below, within};
 
 /// What kine needs of its database.
 const RIGHTS: &str = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX";
@@ -77,7 +78,12 @@ impl MySqlStore {
         sql::proves(self, claim, password).await
     }
 
-    async fn order(&mut self, step: &'static str, statement: &str) -> Result<(), SqlError> {
+    /// See [`super::moves`].
+    pub(super) async fn on_moves(&mut self, order: Order<'_>) -> Result<Option<String>, StoreError> {
+        sql::on_moves(self, order).await
+    }
+
+    pub(super) async fn order(&mut self, step: &'static str, statement: &str) -> Result<(), SqlError> {
         let answer = self.connection.query_drop(statement);
         within(MAKE_WITHIN, step, async {
             answer.await.map_err(|error| failed(step, error))
@@ -140,6 +146,14 @@ impl Server for MySqlStore {
         record: "INSERT IGNORE INTO `cotenant.dev`.`names` (kind, name, owner) VALUES (?, ?, ?)",
         of_owner: "SELECT kind, name FROM `cotenant.dev`.`names` WHERE owner = ? ORDER BY kind, name",
         forget: "DELETE FROM `cotenant.dev`.`names` WHERE kind = ? AND name = ? AND owner = ?",
+        moves: Moves {
+            make: "CREATE TABLE IF NOT EXISTS `cotenant.dev`.`moves` (owner VARCHAR(255) NOT NULL, place VARCHAR(16) NOT NULL, \
+                   record TEXT NOT NULL, PRIMARY KEY (owner, place)) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE \
+                   utf8mb4_bin",
+            read: "SELECT record FROM `cotenant.dev`.`moves` WHERE owner = ? AND place = ?",
+            write: "REPLACE INTO `cotenant.dev`.`moves` (owner, place, record) VALUES (?, ?, ?)",
+            remove: "DELETE FROM `cotenant.dev`.`moves` WHERE owner = ? AND place = ?",
+        },
     };
 
     fn administrator(&self) -> &str {
@@ -175,10 +189,13 @@ impl Server for MySqlStore {
         self.ask(step, statement, values).await
     }
 
+    async fn log_in_as_administrator(&self, password: &str) -> Result<(), SqlError> {
+        leave(open(&self.login, &self.login.user, password, None).await?).await;
+        Ok(())
+    }
+
     async fn log_in(&self, claim: &Claim, password: &str) -> Result<(), SqlError> {
-        let opened = open(&self.login, &claim.user, password, Some(&claim.schema)).await?;
-        // A connection that is dropped is a warning in the server's log. What it says at its end is of no use.
-        let _ = tokio::time::timeout(ANSWER_WITHIN, opened.disconnect()).await;
+        leave(open(&self.login, &claim.user, password, Some(&claim.schema)).await?).await;
         Ok(())
     }
 
@@ -253,7 +270,12 @@ fn account(user: &str) -> Result<String, SqlError> {
     Ok(format!("{}@`%`", MYSQL.identifier(user)?))
 }
 
-async fn open(login: &SqlLogin, user: &str, password: &str, database: Option<&str>) -> Result<Conn, SqlError> {
+pub(super) async fn open(
+    login: &SqlLogin,
+    user: &str,
+    password: &str,
+    database: Option<&str>,
+) -> Result<Conn, SqlError> {
     let step = "connect";
     let tls = login.tls.as_ref().map(|tls| -> Result<SslOpts, SqlError> {
         // What is no certificate is said here, and not when the connection fails.
@@ -285,6 +307,11 @@ async fn open(login: &SqlLogin, user: &str, password: &str, database: Option<&st
     .await
 }
 
+/// A connection that is dropped is a warning in the server's log. What it says at its end is of no use.
+async fn leave(connection: Conn) {
+    let _ = tokio::time::timeout(ANSWER_WITHIN, connection.disconnect()).await;
+}
+
 /// The columns as text. Numbers are only ever looked for.
 fn texts(row: mysql_async::Row) -> Vec<String> {
     let text = |value| match value {
@@ -294,7 +321,7 @@ fn texts(row: mysql_async::Row) -> Vec<String> {
     row.unwrap().into_iter().map(text).collect()
 }
 
-fn failed(step: &'static str, error: MySqlError) -> SqlError {
+pub(super) fn failed(step: &'static str, error: MySqlError) -> SqlError {
     let (code, trouble) = match &error {
         MySqlError::Server(server) => (server.code.to_string(), trouble(server.code)),
         MySqlError::Driver(DriverError::NoClientSslFlagFromServer) => (String::new(), Trouble::TlsFailed),

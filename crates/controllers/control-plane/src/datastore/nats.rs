@@ -61,6 +61,14 @@ pub enum NatsError {
     /// The text is the one that users of such stores know.
     #[error("NATS doesn't support multi-tenancy, the current datastore is already in use")]
     InUse,
+    #[error(
+        "failed to use the store: a control plane that was there before has had its password; change it in the server and in \
+         the Secret of spec.basicAuth, or take the annotation {annotation} off the DataStore {datastore}"
+    )]
+    PasswordKnown {
+        annotation: &'static str,
+        datastore: String,
+    },
 }
 
 impl NatsError {
@@ -75,6 +83,7 @@ impl NatsError {
             Self::AuthenticationDisabled => "AuthenticationDisabled",
             Self::Step { .. } => "StepFailed",
             Self::InUse => "DataStoreInUse",
+            Self::PasswordKnown { .. } => "PasswordKnown",
         }
     }
 }

@@ -13,9 +13,10 @@ use tokio_postgres::{Client, Config, NoTls};
 
 use super::claim::{Claim, Held, Unrecorded};
 use super::error::{ANSWER_WITHIN, StoreError};
+use super::moves::Order;
 use super::postgres_tls::Connector;
 use super::quoting::{POSTGRES, Unquotable, literal};
-use super::sql::{self, Cause, MAKE_WITHIN, Server, SqlError, SqlLogin, Trouble, Words, trouble_below, within};
+use super::sql::{self, Cause, MAKE_WITHIN, Moves, Server, SqlError, SqlLogin, Trouble, Words, trouble_below, within};
 use super::tls::ClientTls;
 
 /// The database that every server has.
@@ -100,6 +101,11 @@ impl PostgresStore {
         sql::proves(self, claim, password).await
     }
 
+    /// See [`super::moves`].
+    pub(super) async fn on_moves(&mut self, order: Order<'_>) -> Result<Option<String>, StoreError> {
+        sql::on_moves(self, order).await
+    }
+
     async fn order(&self, step: &'static str, statement: &str) -> Result<(), SqlError> {
         order(&self.client, step, statement).await
     }
@@ -148,6 +154,14 @@ impl Server for PostgresStore {
         record: "INSERT INTO public.names (kind, name, owner) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
         of_owner: "SELECT kind, name FROM public.names WHERE owner = $1 ORDER BY kind, name",
         forget: "DELETE FROM public.names WHERE kind = $1 AND name = $2 AND owner = $3",
+        moves: Moves {
+            make: "CREATE TABLE IF NOT EXISTS public.moves (owner text NOT NULL, place text NOT NULL, record text NOT NULL, \
+                   PRIMARY KEY (owner, place))",
+            read: "SELECT record FROM public.moves WHERE owner = $1 AND place = $2",
+            write: "INSERT INTO public.moves (owner, place, record) VALUES ($1, $2, $3) ON CONFLICT (owner, place) DO UPDATE \
+                    SET record = excluded.record",
+            remove: "DELETE FROM public.moves WHERE owner = $1 AND place = $2",
+        },
     };
 
     fn administrator(&self) -> &str {
@@ -218,6 +232,11 @@ impl Server for PostgresStore {
             Some(client) => ask(client, step, statement, values).await,
             None => Ok(Vec::new()),
         }
+    }
+
+    async fn log_in_as_administrator(&self, password: &str) -> Result<(), SqlError> {
+        let opened = open(&self.login, self.tls.clone(), &self.login.user, password, MAINTENANCE).await;
+        opened.map(drop)
     }
 
     async fn log_in(&self, claim: &Claim, password: &str) -> Result<(), SqlError> {
@@ -310,7 +329,7 @@ fn quoted(name: &str) -> Result<String, SqlError> {
     Ok(POSTGRES.identifier(name)?)
 }
 
-async fn open(
+pub(super) async fn open(
     login: &SqlLogin,
     tls: Option<Arc<ClientConfig>>,
     user: &str,
@@ -353,7 +372,7 @@ async fn open(
     .await
 }
 
-async fn order(client: &Client, step: &'static str, statement: &str) -> Result<(), SqlError> {
+pub(super) async fn order(client: &Client, step: &'static str, statement: &str) -> Result<(), SqlError> {
     let answer = client.batch_execute(statement);
     within(MAKE_WITHIN, step, async {
         answer.await.map_err(|error| failed(step, error))
@@ -394,7 +413,7 @@ fn unless(codes: &[&str], result: Result<(), SqlError>) -> Result<(), SqlError> 
     }
 }
 
-fn failed(step: &'static str, error: tokio_postgres::Error) -> SqlError {
+pub(super) fn failed(step: &'static str, error: tokio_postgres::Error) -> SqlError {
     let code = error.code().map(|code| code.code().to_owned()).unwrap_or_default();
     let trouble = match code.as_str() {
         "" if error.is_closed() => Trouble::Unreachable,

@@ -12,6 +12,7 @@ use tenancy::control_plane::storage;
 
 use super::claim::{Claim, Held, Unrecorded};
 use super::error::{ANSWER_WITHIN, StoreError};
+use super::moves::{Order, PLACES};
 use super::quoting::Unquotable;
 use super::tls::ClientTls;
 
@@ -185,6 +186,18 @@ pub(super) struct Words {
     pub(super) of_owner: &'static str,
     /// Removes a name of an owner: kind, name, owner.
     pub(super) forget: &'static str,
+    pub(super) moves: Moves,
+}
+
+/// The table of [`super::moves`].
+pub(super) struct Moves {
+    pub(super) make: &'static str,
+    /// What is on record: owner, place.
+    pub(super) read: &'static str,
+    /// Writes it down in the place of what was there: owner, place, record.
+    pub(super) write: &'static str,
+    /// Removes it: owner, place.
+    pub(super) remove: &'static str,
 }
 
 /// One server, as its administrator.
@@ -204,6 +217,8 @@ pub(super) trait Server {
         statement: &'static str,
         values: &[&str],
     ) -> Result<Vec<Vec<String>>, SqlError>;
+    /// Logs in as the administrator.
+    async fn log_in_as_administrator(&self, password: &str) -> Result<(), SqlError>;
     /// Logs in as a user, to its database.
     async fn log_in(&self, claim: &Claim, password: &str) -> Result<(), SqlError>;
     /// Whether the user has the rights on its database that only a user made for it has.
@@ -228,9 +243,31 @@ pub(super) async fn ensure<S: Server>(server: &mut S, claim: &Claim, unrecorded:
     refuse_own(server, &claim.schema)?;
     refuse_own(server, &claim.user)?;
     refuse_administrator(server, &claim.user).await?;
+    // Once per account: a server may count logins that fail.
+    let owner = Some(claim.owner.clone());
+    if holders(server, claim).await?.iter().any(|holder| *holder != owner) {
+        demand_password(server).await?;
+    }
     server.open_records(true).await?;
     record(server, claim, unrecorded).await?;
     Ok(server.make(claim).await?)
+}
+
+/// Refuses a server that lets its administrator in without the password. The client certificate does not tell: pods of all
+/// control planes in the store have it.
+async fn demand_password<S: Server>(server: &S) -> Result<(), StoreError> {
+    for password in [uuid::Uuid::new_v4().to_string(), String::new()] {
+        match server.log_in_as_administrator(&password).await {
+            Ok(()) => {
+                return Err(StoreError::PasswordNotAsked {
+                    user: server.administrator().to_owned(),
+                });
+            }
+            Err(error) if error.is_refused_login() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// See [`super::store::Store::set_password`].
@@ -304,6 +341,12 @@ pub(super) async fn remove<S: Server>(server: &mut S, claim: &Claim, unrecorded:
         let values = [*kind, name.as_str(), claim.owner.as_str()];
         server.records("remove a record", S::WORDS.forget, &values).await?;
     }
+    if schema_is_ours {
+        for place in PLACES {
+            let owner = claim.owner.as_str();
+            on_moves(server, Order::Remove { owner, place }).await?;
+        }
+    }
     Ok(())
 }
 
@@ -321,6 +364,25 @@ pub(super) async fn held<S: Server>(server: &mut S, owner: &str) -> Result<Held,
         }
     }
     Ok(held)
+}
+
+/// See [`super::moves`].
+pub(super) async fn on_moves<S: Server>(server: &mut S, order: Order<'_>) -> Result<Option<String>, StoreError> {
+    server.open_records(true).await?;
+    server
+        .records("make the records of moves", S::WORDS.moves.make, &[])
+        .await?;
+    let (step, statement, values) = match &order {
+        Order::Read { owner, place } => ("read the record of a move", S::WORDS.moves.read, vec![*owner, *place]),
+        Order::Write { owner, place, record } => ("record a move", S::WORDS.moves.write, vec![*owner, *place, *record]),
+        Order::Remove { owner, place } => (
+            "remove the record of a move",
+            S::WORDS.moves.remove,
+            vec![*owner, *place],
+        ),
+    };
+    let rows = server.records(step, statement, &values).await?;
+    Ok(rows.into_iter().flatten().next())
 }
 
 /// Names of the server's own, and ours, are nobody's, however they came into an object.
@@ -401,13 +463,13 @@ async fn find_holder<S: Server>(server: &mut S, kind: &str, name: &str) -> Resul
     Ok(rows.into_iter().flatten().next())
 }
 
-/// An answer in time, or words about it.
+/// An answer in time, or words about it. Drivers' futures are large, and copied on the way: they are boxed.
 pub(super) async fn within<T>(
     time: std::time::Duration,
     step: &'static str,
     answer: impl Future<Output = Result<T, SqlError>>,
 ) -> Result<T, SqlError> {
-    tokio::time::timeout(time, answer)
+    tokio::time::timeout(time, Box::pin(answer))
         .await
         .unwrap_or(Err(SqlError::Silent { step }))
 }

@@ -17,6 +17,7 @@
 use super::claim::{Claim, Held, Unrecorded};
 use super::error::StoreError;
 use super::etcd::{EtcdStore, StoreConfig};
+use super::moves::Order;
 use super::mysql::MySqlStore;
 use super::nats::{NatsLogin, NatsStore};
 use super::postgres::PostgresStore;
@@ -32,6 +33,8 @@ pub enum Login {
 }
 
 /// An open connection, as the store's administrator.
+///
+/// What databases are asked is boxed: a future is as large as the largest that it waits for, and those who ask wait for many.
 #[derive(Debug)]
 pub enum Store {
     Etcd(Box<EtcdStore>),
@@ -45,8 +48,8 @@ impl Store {
     pub async fn connect(login: &Login) -> Result<Self, StoreError> {
         Ok(match login {
             Login::Etcd(config) => Self::Etcd(Box::new(EtcdStore::connect(config).await?)),
-            Login::Postgres(login) => Self::Postgres(Box::new(PostgresStore::connect(login).await?)),
-            Login::MySql(login) => Self::MySql(MySqlStore::connect(login).await?),
+            Login::Postgres(login) => Self::Postgres(Box::new(Box::pin(PostgresStore::connect(login)).await?)),
+            Login::MySql(login) => Self::MySql(Box::pin(MySqlStore::connect(login)).await?),
             Login::Nats(login) => Self::Nats(NatsStore::connect(login).await?),
         })
     }
@@ -55,8 +58,8 @@ impl Store {
     pub async fn ensure(&mut self, claim: &Claim, unrecorded: Unrecorded) -> Result<(), StoreError> {
         match self {
             Self::Etcd(store) => store.ensure(claim, unrecorded).await,
-            Self::Postgres(store) => store.ensure(claim, unrecorded).await,
-            Self::MySql(store) => store.ensure(claim, unrecorded).await,
+            Self::Postgres(store) => Box::pin(store.ensure(claim, unrecorded)).await,
+            Self::MySql(store) => Box::pin(store.ensure(claim, unrecorded)).await,
             Self::Nats(store) => store.ensure(claim, unrecorded).await,
         }
     }
@@ -66,8 +69,8 @@ impl Store {
     pub async fn set_password(&mut self, claim: &Claim, password: &str) -> Result<bool, StoreError> {
         match self {
             Self::Etcd(_) | Self::Nats(_) => Ok(false),
-            Self::Postgres(store) => store.set_password(claim, password).await,
-            Self::MySql(store) => store.set_password(claim, password).await,
+            Self::Postgres(store) => Box::pin(store.set_password(claim, password)).await,
+            Self::MySql(store) => Box::pin(store.set_password(claim, password)).await,
         }
     }
 
@@ -78,8 +81,8 @@ impl Store {
         match self {
             Self::Etcd(store) => store.proves(claim, certified).await,
             Self::Nats(store) => store.proves(claim, password).await,
-            Self::Postgres(store) => store.proves(claim, password).await,
-            Self::MySql(store) => store.proves(claim, password).await,
+            Self::Postgres(store) => Box::pin(store.proves(claim, password)).await,
+            Self::MySql(store) => Box::pin(store.proves(claim, password)).await,
         }
     }
 
@@ -88,9 +91,18 @@ impl Store {
     pub async fn remove(&mut self, claim: &Claim, unrecorded: Unrecorded) -> Result<(), StoreError> {
         match self {
             Self::Etcd(store) => store.remove(claim, unrecorded).await,
-            Self::Postgres(store) => store.remove(claim, unrecorded).await,
-            Self::MySql(store) => store.remove(claim, unrecorded).await,
+            Self::Postgres(store) => Box::pin(store.remove(claim, unrecorded)).await,
+            Self::MySql(store) => Box::pin(store.remove(claim, unrecorded)).await,
             Self::Nats(store) => store.remove(claim, unrecorded).await,
+        }
+    }
+
+    /// See [`super::moves`]. Nothing is on record where records of moves are kept elsewhere, or not at all.
+    pub(crate) async fn on_moves(&mut self, order: Order<'_>) -> Result<Option<String>, StoreError> {
+        match self {
+            Self::Etcd(_) | Self::Nats(_) => Ok(None),
+            Self::Postgres(store) => Box::pin(store.on_moves(order)).await,
+            Self::MySql(store) => Box::pin(store.on_moves(order)).await,
         }
     }
 
@@ -98,8 +110,8 @@ impl Store {
     pub async fn held(&mut self, owner: &str, named: Option<(&str, &str)>) -> Result<Held, StoreError> {
         match self {
             Self::Etcd(store) => store.held(owner, named).await,
-            Self::Postgres(store) => store.held(owner).await,
-            Self::MySql(store) => store.held(owner).await,
+            Self::Postgres(store) => Box::pin(store.held(owner)).await,
+            Self::MySql(store) => Box::pin(store.held(owner)).await,
             Self::Nats(store) => store.held(owner).await,
         }
     }

@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use md5::{Digest, Md5};
 
 use super::flags::{Flags, Winner, layered, merged, name_of};
-use super::{Hosted, disruption, identity, kine, konnectivity, overrides};
+use super::{Hosted, disruption, identity, kine, konnectivity, overrides, profile};
 
 /// Value of the component label.
 pub const COMPONENT: &str = "deployment";
@@ -344,6 +344,8 @@ fn api_server(hosted: &Hosted<'_>, wanted: &Wanted) -> Container {
         ),
     ]
     .into();
+    defaults.extend(disruption::api_server_flag(hosted));
+    profile::tune(&mut defaults, profile::of(hosted).api_server(), extra);
     // kube-apiserver refuses to start with both.
     if !extra.iter().any(|argument| name_of(argument) == "authorization-config") {
         defaults.insert("authorization-mode", "Node,RBAC".to_owned());
@@ -407,7 +409,7 @@ fn controller_manager(hosted: &Hosted<'_>, wanted: &Wanted) -> Container {
         .map(|extra| extra.controller_manager.as_slice())
         .unwrap_or_default();
     let pki = |file: &str| format!("{PKI}/{file}");
-    let own: Flags = [
+    let mut own: Flags = [
         ("allocate-node-cidrs", "true".to_owned()),
         ("authentication-kubeconfig", CONTROLLER_MANAGER_KUBECONFIG.to_owned()),
         ("authorization-kubeconfig", CONTROLLER_MANAGER_KUBECONFIG.to_owned()),
@@ -427,6 +429,7 @@ fn controller_manager(hosted: &Hosted<'_>, wanted: &Wanted) -> Container {
         ("use-service-account-credentials", "true".to_owned()),
     ]
     .into();
+    profile::tune(&mut own, profile::of(hosted).leases(), extra);
     let mut mounts = vec![
         mount("controller-manager-kubeconfig", "/etc/kubernetes"),
         mount("etc-kubernetes-pki", PKI),
@@ -466,7 +469,7 @@ fn scheduler(hosted: &Hosted<'_>, wanted: &Wanted) -> Container {
         .as_ref()
         .map(|extra| extra.scheduler.as_slice())
         .unwrap_or_default();
-    let own: Flags = [
+    let mut own: Flags = [
         ("authentication-kubeconfig", SCHEDULER_KUBECONFIG.to_owned()),
         ("authorization-kubeconfig", SCHEDULER_KUBECONFIG.to_owned()),
         ("bind-address", "0.0.0.0".to_owned()),
@@ -474,6 +477,7 @@ fn scheduler(hosted: &Hosted<'_>, wanted: &Wanted) -> Container {
         ("leader-elect", "true".to_owned()),
     ]
     .into();
+    profile::tune(&mut own, profile::of(hosted).leases(), extra);
     container(
         Component {
             name: "kube-scheduler",

@@ -1,4 +1,5 @@
-//! What keeps replicas of a control plane from going at the same time: how they are spread, and how many may be evicted.
+//! What keeps replicas of a control plane from going at the same time: how they are spread, and how many may be evicted. And
+//! what keeps one that goes from taking requests along.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 use tenancy::selector::Selector;
 
+use super::Hosted;
 use super::identity::{self, Ownership};
 
 /// Value of the component label.
@@ -18,6 +20,16 @@ pub const COMPONENT: &str = "disruption-budget";
 
 /// Over which domains replicas are spread when their author does not say it: zones first, then nodes.
 const DOMAINS: [&str; 2] = ["topology.kubernetes.io/zone", "kubernetes.io/hostname"];
+
+/// How long nodes may take to learn that a Service no longer leads to a pod.
+const FAREWELL: &str = "3s";
+
+/// The flag by which an API server that is told to end goes on serving while connections still arrive. None beside kine, which
+/// ends at once: an API server without its store answers with errors, and a refused connection is tried again elsewhere.
+pub(super) fn api_server_flag(hosted: &Hosted<'_>) -> Option<(&'static str, String)> {
+    let flag = || ("shutdown-delay-duration", FAREWELL.to_owned());
+    hosted.datastore.kine.is_none().then(flag)
+}
 
 /// The budget of a control plane of two replicas or more: one at a time. None for fewer, which nothing could be kept of,
 /// and none where somebody else's budget selects the pods already, because of a pod with two nothing is evicted at all.
@@ -94,8 +106,11 @@ pub fn spread(wanted: &Wanted, pods: &LabelSelector) -> Option<Vec<TopologySprea
 mod tests {
     use serde_json::{Value, json};
 
+    use api::kamaji::v1alpha1::Driver;
+
     use super::*;
-    use crate::desired::tests::tcp;
+    use crate::desired::tests::{facts, tcp};
+    use crate::desired::{DatastoreFacts, exposure, kine};
 
     fn present(name: &str, selector: &Value, owner: Option<&str>) -> Arc<PodDisruptionBudget> {
         let owners = owner.map(|uid| {
@@ -108,6 +123,19 @@ mod tests {
             }))
             .unwrap(),
         )
+    }
+
+    #[test]
+    fn an_api_server_takes_its_time_to_go_unless_its_store_goes_with_it() {
+        let tcp = tcp();
+        let exposure = || exposure::exposure(&tcp, exposure::address(&tcp, None).unwrap(), [], &[]);
+        let flag = |kine: Option<kine::Access>| {
+            let store = DatastoreFacts { kine, ..facts() };
+            api_server_flag(&Hosted::new(&tcp, "v1.36.3".to_owned(), exposure(), store, None))
+        };
+        assert_eq!(flag(None), Some(("shutdown-delay-duration", "3s".to_owned())));
+        let (driver, tls) = (Driver::PostgreSQL, kine::Tls::Off);
+        assert_eq!(flag(Some(kine::Access { driver, tls })), None);
     }
 
     #[test]

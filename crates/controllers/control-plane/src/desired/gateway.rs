@@ -11,6 +11,7 @@ use api::kamaji::v1alpha1::{
 use kube::{CustomResource, ResourceExt};
 use serde::{Deserialize, Serialize};
 use tenancy::control_plane::hostname::PublicName;
+use tenancy::control_plane::konnectivity::shares_port;
 
 use super::identity;
 
@@ -137,9 +138,9 @@ pub fn route(tcp: &TenantControlPlane, name: &PublicName) -> Option<TlsRoute> {
     ))
 }
 
-/// Renders the route of its tunnel, if it has one: through the same Gateways, by a listener that has the tunnel's port.
+/// Renders the route of its tunnel, if it has one with a port of its own: through the same Gateways, by a listener that has the tunnel's port.
 pub fn tunnel_route(tcp: &TenantControlPlane, name: &PublicName) -> Option<TlsRoute> {
-    let wanted = tcp.spec.control_plane.gateway.as_ref()?;
+    let wanted = tcp.spec.control_plane.gateway.as_ref().filter(|_| !shares_port(tcp))?;
     let port = tcp.spec.addons.konnectivity.as_ref()?.server.port;
     let parents = wanted.parent_refs.iter().map(|parent| ParentReference {
         port: Some(port),
@@ -358,6 +359,8 @@ mod tests {
                 "rules": [{"backendRefs": [{"name": "demo", "port": 8132}]}],
             })
         );
+        tcp.spec.network_profile.port = 8132;
+        assert_eq!(tunnel_route(&tcp, &name), None, "they share the API server's");
     }
 
     #[test]

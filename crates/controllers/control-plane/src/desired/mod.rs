@@ -18,6 +18,7 @@ pub mod kubeadm_config;
 pub mod kubeconfigs;
 pub mod network_policy;
 pub mod overrides;
+mod profile;
 pub mod rotation;
 pub mod secrets;
 pub mod service;
@@ -34,7 +35,9 @@ use kube::ResourceExt;
 use pki::San;
 use serde::Serialize;
 use tenancy::control_plane::deputy::{self, Own, Trust};
-use tenancy::control_plane::{arguments, effective, overrides as kinds_elsewhere, storage, write_permissions};
+use tenancy::control_plane::{
+    arguments, effective, overrides as kinds_elsewhere, profile as tuned_for, storage, write_permissions,
+};
 use tenancy::denial::Denial;
 
 use self::exposure::Exposure;
@@ -124,6 +127,7 @@ pub fn refusal(tcp: &TenantControlPlane, own: &Own, trust: &Trust) -> Option<Wai
     denials.extend(tenancy::control_plane::konnectivity::denials(tcp));
     denials.extend(write_permissions::denials(&tcp.spec));
     denials.extend(kinds_elsewhere::entries(&tcp.spec));
+    denials.extend(tuned_for::denial(tcp));
     let (first, more) = denials.split_first()?;
     Some(Waiting::accepted(first, more.len()))
 }
@@ -221,6 +225,8 @@ pub struct Hosted<'a> {
     pub gogc: Option<u32>,
     /// Image of kine, unless the author chooses another.
     pub kine_image: String,
+    /// Image of the operator's program.
+    pub own_image: Option<String>,
 }
 
 impl<'a> Hosted<'a> {
@@ -246,8 +252,9 @@ impl<'a> Hosted<'a> {
             account: Account::of(tcp),
             datastore,
             overrides: Vec::new(),
-            gogc,
+            gogc: tuned_for::profile(tcp).unwrap_or_default().gogc().or(gogc),
             kine_image: kine::IMAGE.to_owned(),
+            own_image: None,
             tcp,
         }
     }

@@ -12,8 +12,8 @@ use super::identity;
 /// Value of the component label.
 pub const COMPONENT: &str = "service";
 
-/// Renders the Service. `address` is the control plane's address as far as it is known.
-pub fn service(tcp: &TenantControlPlane, address: Option<&str>) -> Service {
+/// Renders the Service. `address` is the control plane's address as far as it is known, `target` the port of its pods.
+pub fn service(tcp: &TenantControlPlane, address: Option<&str>, target: i32) -> Service {
     let wanted = &tcp.spec.control_plane.service;
     let profile = &tcp.spec.network_profile;
     let balanced = wanted.service_type == ServiceType::LoadBalancer;
@@ -30,7 +30,7 @@ pub fn service(tcp: &TenantControlPlane, address: Option<&str>) -> Service {
         spec: Some(ServiceSpec {
             type_: Some(wanted.service_type.as_str().to_owned()),
             selector: Some(identity::pod_selector(&tcp.name_any())),
-            ports: Some(ports(tcp)),
+            ports: Some(ports(tcp, target)),
             external_ips: external.map(|address| vec![address.to_owned()]),
             allocate_load_balancer_node_ports: balanced
                 .then(|| wanted.allocate_load_balancer_node_ports.unwrap_or(true)),
@@ -43,13 +43,13 @@ pub fn service(tcp: &TenantControlPlane, address: Option<&str>) -> Service {
     }
 }
 
-fn ports(tcp: &TenantControlPlane) -> Vec<ServicePort> {
+fn ports(tcp: &TenantControlPlane, target: i32) -> Vec<ServicePort> {
     let wanted = &tcp.spec.control_plane.service;
     let port = tcp.spec.network_profile.port;
     let own = ServicePort {
         name: Some("kube-apiserver".to_owned()),
         port,
-        target_port: Some(IntOrString::Int(port)),
+        target_port: Some(IntOrString::Int(target)),
         protocol: Some("TCP".to_owned()),
         node_port: (wanted.service_type == ServiceType::NodePort).then_some(port),
         app_protocol: None,
@@ -76,7 +76,7 @@ mod tests {
     use crate::desired::tests::tcp;
 
     fn spec(tcp: &TenantControlPlane, address: Option<&str>) -> serde_json::Value {
-        serde_json::to_value(service(tcp, address).spec).unwrap()
+        serde_json::to_value(service(tcp, address, tcp.spec.network_profile.port).spec).unwrap()
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Whole plans: what is kept, what is made, and that the second plan over the results of the first is idle.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use super::secrets::{Action, Clock, Reason, text};
@@ -416,6 +418,49 @@ fn the_components_collect_garbage_as_the_operator_says_and_the_authors_own_conta
     };
     assert_eq!(variables(Some(25)), expected("GOGC=25"));
     assert_eq!(variables(None), expected(""));
+}
+
+#[test]
+fn a_small_profile_tunes_all_components_and_yields_to_their_author() {
+    let mut tcp = tcp();
+    tcp.spec.control_plane.deployment.extra_args = serde_json::from_value(json!({
+        "apiServer": ["--etcd-db-metric-poll-interval=1m"], "scheduler": ["--leader-elect-retry-period=3s"],
+    }))
+    .unwrap();
+    let containers = |tcp: &TenantControlPlane| {
+        let exposure = exposure::exposure(tcp, exposure::address(tcp, None).unwrap(), [], &[]);
+        let hosted = Hosted::new(tcp, "v1.36.3".to_owned(), exposure, facts(), Some(25));
+        let deployment = deployment::deployment(&hosted, &BTreeMap::new());
+        let pod = deployment.spec.unwrap().template.spec.unwrap();
+        let all = pod.containers.into_iter().map(|container| {
+            let gogc = container.env.unwrap_or_default().remove(0).value.unwrap_or_default();
+            let arguments: BTreeSet<String> = container.args.unwrap_or_default().into_iter().collect();
+            (container.name, (gogc, arguments))
+        });
+        all.collect::<BTreeMap<_, _>>()
+    };
+    let usual = containers(&tcp);
+    tcp.metadata.annotations = Some([("cotenant.dev/profile".to_owned(), "small".to_owned())].into());
+    let small = containers(&tcp);
+    let added = |component: &str| {
+        assert_eq!((usual[component].0.as_str(), small[component].0.as_str()), ("25", "10"));
+        assert!(usual[component].1.is_subset(&small[component].1));
+        let added = small[component].1.difference(&usual[component].1);
+        added.map(String::as_str).collect::<Vec<_>>()
+    };
+    assert_eq!(added("kube-apiserver"), ["--etcd-count-metric-poll-period=0"]);
+    assert_eq!(
+        added("kube-controller-manager"),
+        [
+            "--leader-elect-lease-duration=60s",
+            "--leader-elect-renew-deadline=40s",
+            "--leader-elect-retry-period=10s"
+        ]
+    );
+    assert_eq!(
+        added("kube-scheduler"),
+        ["--leader-elect-lease-duration=60s", "--leader-elect-renew-deadline=40s"]
+    );
 }
 
 #[test]

@@ -11,8 +11,9 @@ use super::object::{Kind, Object, Reference, cluster_role_binding, service_accou
 const BINDING: &str = "system:coredns";
 const NAMESPACE: Option<&str> = Some("kube-system");
 const REPOSITORY: &str = "registry.k8s.io/coredns";
-/// The version that kubeadm 1.36 installs. It serves every version of Kubernetes that we do.
-const TAG: &str = "v1.14.2";
+/// What kubeadm installs, by the minor from which on it does. Tenants older than the oldest of `tests/kubeadm` get what that one
+/// has.
+const TAGS: [(u32, &str); 3] = [(36, "v1.14.2"), (35, "v1.13.1"), (0, "v1.12.1")];
 
 pub(super) fn references() -> Vec<Reference> {
     vec![
@@ -35,7 +36,7 @@ pub(super) fn objects(inputs: &Inputs<'_>, addon: &AddonSpec) -> Vec<Object> {
         .image_tag
         .as_deref()
         .filter(|text| !text.is_empty())
-        .unwrap_or(TAG);
+        .unwrap_or_else(|| tag(inputs.minor()));
     let owned =
         |kind, namespace, name, content| Object::new(kind, namespace, name, content).labelled().owned_by(BINDING);
     let rules = json!([
@@ -61,6 +62,11 @@ pub(super) fn objects(inputs: &Inputs<'_>, addon: &AddonSpec) -> Vec<Object> {
     ];
     objects.extend(service(inputs.dns_service_ips).map(|content| owned(Kind::Service, NAMESPACE, "kube-dns", content)));
     objects
+}
+
+fn tag(minor: u32) -> &'static str {
+    let of_minor = TAGS.iter().find(|(first, _)| minor >= *first);
+    of_minor.expect("the last one is from zero on").1
 }
 
 fn corefile(domain: &str) -> String {

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use api::kamaji::names::{COMPONENT_LABEL, NAME_LABEL};
 use api::kamaji::v1alpha1::{KonnectivityAgentMode, KonnectivityAgentSpec};
 use serde_json::{Value, json};
-use tenancy::control_plane::konnectivity::{ADMIN_PORT, HEALTH_PORT};
+use tenancy::control_plane::konnectivity::{ADMIN_PORT, HEALTH_PORT, PROTOCOL, shares_port};
 
 use super::Inputs;
 use super::object::{Kind, Object, Reference, cluster_role_binding, user};
 use crate::desired::Hosted;
 use crate::desired::flags::{Flags, Winner, merged};
-use crate::desired::konnectivity::{AGENT, AGENT_NAMESPACE, USER, agent_host, image_tag};
+use crate::desired::konnectivity::{AGENT, AGENT_NAMESPACE, USER, agent_endpoint, image_tag};
 
 const TOKEN: &str = "konnectivity-agent-token";
 const TOKEN_DIRECTORY: &str = "/var/run/secrets/tokens";
@@ -25,16 +25,20 @@ pub struct Tunnel {
     pub host: String,
     /// The port that they dial.
     pub port: i32,
+    /// Whether they share it, and have to say that they are agents.
+    pub shared: bool,
 }
 
 impl Tunnel {
     /// The tunnel that a control plane asks for.
     pub(crate) fn of(hosted: &Hosted<'_>) -> Option<Self> {
         let wanted = hosted.tcp.spec.addons.konnectivity.as_ref()?;
+        let (host, port) = agent_endpoint(hosted)?;
         Some(Self {
             agent: wanted.agent.clone(),
-            host: agent_host(hosted),
-            port: wanted.server.port,
+            host,
+            port,
+            shared: shares_port(hosted.tcp),
         })
     }
 }
@@ -136,7 +140,7 @@ fn pod(inputs: &Inputs<'_>, tunnel: &Tunnel) -> Value {
 
 /// The author's flags win: the agents run on the author's nodes.
 fn arguments(tunnel: &Tunnel) -> Vec<String> {
-    let own: Flags = BTreeMap::from([
+    let mut own: Flags = BTreeMap::from([
         ("admin-server-port", ADMIN_PORT.to_string()),
         (
             "ca-cert",
@@ -150,6 +154,9 @@ fn arguments(tunnel: &Tunnel) -> Vec<String> {
         // Kamaji's 8 writes several lines for every packet of every connection.
         ("v", "2".to_owned()),
     ]);
+    if tunnel.shared {
+        own.insert("alpn-proto", PROTOCOL.to_owned());
+    }
     merged(&own, &tunnel.agent.extra_args, Winner::Author)
 }
 
@@ -166,6 +173,7 @@ mod tests {
             },
             host: "192.0.2.1".to_owned(),
             port: 8132,
+            shared: false,
         };
         assert_eq!(
             arguments(&tunnel),
@@ -180,5 +188,19 @@ mod tests {
                 "-v=8",
             ]
         );
+    }
+
+    #[test]
+    fn who_shares_a_port_says_who_it_is() {
+        let mut tunnel = Tunnel {
+            agent: KonnectivityAgentSpec::default(),
+            host: "192.0.2.1".to_owned(),
+            port: 6443,
+            shared: false,
+        };
+        let said = |tunnel: &Tunnel| arguments(tunnel).contains(&"--alpn-proto=konnectivity".to_owned());
+        assert!(!said(&tunnel));
+        tunnel.shared = true;
+        assert!(said(&tunnel));
     }
 }

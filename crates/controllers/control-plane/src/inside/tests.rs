@@ -33,6 +33,7 @@ fn facts() -> Facts {
             agent: KonnectivityAgentSpec::default(),
             host: "10.99.0.1".to_owned(),
             port: 31078,
+            shared: false,
         },
     }
 }
@@ -165,6 +166,31 @@ fn images_follow_the_spec_in_each_part() {
         image(&other, Kind::DaemonSet, "kube-proxy"),
         "example.test/x/kube-proxy:v1.36.3"
     );
+}
+
+#[test]
+fn dns_is_that_of_the_minor() {
+    // From kubeadm's constants, except for the first: no recording is that old.
+    for (minor, tag) in [
+        (30, "v1.12.1"),
+        (34, "v1.12.1"),
+        (35, "v1.13.1"),
+        (36, "v1.14.2"),
+        (37, "v1.14.2"),
+    ] {
+        let version = format!("v1.{minor}.1");
+        let facts = facts();
+        let desired = desired(&Inputs {
+            version: &version,
+            ..facts.inputs()
+        })
+        .unwrap();
+        let pod = &manifest(&desired, Kind::Deployment, "coredns")["spec"]["template"]["spec"];
+        assert_eq!(
+            pod["containers"][0]["image"],
+            format!("registry.k8s.io/coredns/coredns:{tag}")
+        );
+    }
 }
 
 #[test]

@@ -17,7 +17,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::capsule::names::LAST_APPLIED;
 use api::kamaji::names;
 use api::kamaji::v1alpha1::{KubeconfigGenerator, TenantControlPlane};
 use jiff::{SignedDuration, Timestamp};
@@ -105,10 +104,9 @@ pub(crate) async fn run(
     controllers: &runtime::controller::Metrics,
     shutdown: Shutdown,
 ) {
-    let all = watcher::Config::default;
     let worker = Worker {
-        generators: Shared::start(Api::all(client.clone()), all(), |_| {}, &shutdown),
-        namespaces: Shared::start(Api::all(client.clone()), all(), trim_namespace, &shutdown),
+        generators: Shared::start(Api::all(client.clone()), watcher::Config::default(), |_| {}, &shutdown),
+        namespaces: watches.namespaces,
         control_planes: watches.control_planes,
         made: Index::of(&watches.secrets, |secret| {
             secret
@@ -136,14 +134,6 @@ pub(crate) async fn run(
             async move { worker.reconcile(&name).await }
         })
         .await;
-}
-
-fn trim_namespace(namespace: &mut Namespace) {
-    if let Some(annotations) = &mut namespace.metadata.annotations {
-        annotations.remove(LAST_APPLIED);
-    }
-    namespace.spec = None;
-    namespace.status = None;
 }
 
 impl Worker {

@@ -7,12 +7,19 @@
 
 use std::time::{Duration, Instant};
 
-use crate::datastore::etcd::{Claim, EtcdStore, StoreConfig, Unrecorded};
+use api::kamaji::v1alpha1::Driver;
+
+use crate::datastore::claim::{Claim, Unrecorded};
+use crate::datastore::error::StoreError;
+use crate::datastore::kine_table::KineTable;
+use crate::datastore::store::{Login, Store};
 use crate::desired::Account;
 
 use super::Shared;
+use super::across::{Across, Named, Source, Target};
 use super::copy::Transfer;
 use super::error::Error;
+use super::following::Following;
 use super::keyspace::Keyspace;
 use super::record::{Book, End, Record, Step};
 use super::stage::Stage;
@@ -26,14 +33,34 @@ const FREEZE_WITHIN: Duration = Duration::from_secs(30);
 /// Revisions that are made up for; some minutes of writing.
 const RAISE_AT_MOST: i64 = 1_000_000;
 /// By how much more than needed at least: for what is written until the switch.
-const RAISE_MARGIN: i64 = 1_000;
+pub(super) const RAISE_MARGIN: i64 = 1_000;
 
 /// One of the two stores.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Side {
     /// Name of the DataStore.
     pub(crate) name: String,
-    pub(crate) login: StoreConfig,
+    pub(crate) login: Login,
+    /// What the control plane's user logs in with, where users have passwords. `None`: nobody has it, so any will do.
+    pub(crate) password: Option<String>,
+}
+
+/// It has passwords in it.
+impl std::fmt::Debug for Side {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Side").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Side {
+    pub(crate) fn driver(&self) -> Driver {
+        match self.login {
+            Login::Etcd(_) => Driver::Etcd,
+            Login::Postgres(_) => Driver::PostgreSQL,
+            Login::MySql(_) => Driver::MySQL,
+            Login::Nats(_) => Driver::Nats,
+        }
+    }
 }
 
 /// What is to be moved.
@@ -43,8 +70,10 @@ pub(crate) struct Order {
     pub(crate) owner: String,
     pub(crate) source: Side,
     pub(crate) target: Side,
-    /// Names that status and Secret agree on in the source, of a user whose certificate is there.
+    /// Names that status and Secret agree on in the source, of a user who is proven by its certificate or password.
     pub(crate) agreed: Option<Account>,
+    /// The names that a new control plane like this would be given in the target.
+    pub(crate) asked: Account,
     /// What stands under these names in the target without a record is emptied.
     pub(crate) empty_target: bool,
 }
@@ -59,38 +88,65 @@ pub(super) enum Outcome {
 
 /// An open store.
 pub(super) struct Opened {
-    pub(super) store: EtcdStore,
-    name: String,
+    store: Store,
+    side: Side,
     owner: String,
 }
 
 impl Opened {
     pub(super) async fn connect(side: &Side, owner: &str) -> Result<Self, Error> {
-        let store = EtcdStore::connect(&side.login).await;
+        let store = Box::pin(Store::connect(&side.login)).await;
         Ok(Self {
             store: store.map_err(|source| failed(&side.name, source))?,
-            name: side.name.clone(),
+            side: side.clone(),
             owner: owner.to_owned(),
         })
     }
 
-    pub(super) fn book(&self) -> Book<'_> {
+    pub(super) fn book(&mut self) -> Book<'_> {
         Book {
-            store: &self.name,
-            client: self.store.client(),
+            name: &self.side.name,
+            store: &mut self.store,
             owner: &self.owner,
         }
     }
 
-    pub(super) fn keys(&self, schema: &str) -> Keyspace {
-        Keyspace::new(&self.name, self.store.client(), schema)
+    /// The account's keys, in an etcd.
+    fn keys(&self, account: &Account) -> Option<Keyspace> {
+        match &self.store {
+            Store::Etcd(store) => Some(Keyspace::new(&self.side.name, store.client(), &account.schema)),
+            _ => None,
+        }
+    }
+
+    /// The account's table, where there are tables. The user's password is made the one that is given.
+    async fn table(&mut self, account: &Account, password: Option<&str>) -> Result<Option<Named>, Error> {
+        if !matches!(self.store, Store::Postgres(_) | Store::MySql(_)) {
+            return Ok(None);
+        }
+        let claim = self.claim(account);
+        let password = password.map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned);
+        let (store, login, name) = (&mut self.store, &self.side.login, &self.side.name);
+        let opened = async {
+            store.set_password(&claim, &password).await?;
+            let mut table = KineTable::open(login, &claim, &password).await?;
+            if let Some(table) = &mut table {
+                table.make().await?;
+            }
+            Ok(table)
+        };
+        let table = Box::pin(opened).await.map_err(|source| failed(name, source))?;
+        Ok(table.map(|table| Named {
+            store: name.clone(),
+            table,
+        }))
     }
 
     /// The account that is on record here.
     pub(super) async fn account(&mut self, named: Option<&Account>) -> Result<Option<Account>, Error> {
         let names = named.map(|account| (account.schema.as_str(), account.user.as_str()));
         let held = self.store.held(&self.owner, names).await;
-        let held = held.map_err(|source| failed(&self.name, source))?;
+        let held = held.map_err(|source| failed(&self.side.name, source))?;
         let pick = |names: &[String], named: Option<&String>| {
             let known = named.filter(|named| names.contains(named));
             known.or(names.first()).cloned()
@@ -102,24 +158,39 @@ impl Opened {
         Ok(schema.zip(user).map(|(schema, user)| Account { schema, user }))
     }
 
-    pub(super) async fn ensure(&mut self, account: &Account, unrecorded: Unrecorded) -> Result<(), Error> {
+    async fn ensure(&mut self, account: &Account, unrecorded: Unrecorded) -> Result<(), Error> {
         let claim = self.claim(account);
         let made = self.store.ensure(&claim, unrecorded).await;
-        made.map_err(|source| failed(&self.name, source))
+        made.map_err(|source| failed(&self.side.name, source))
     }
 
-    /// Whether these names are of one account, whose user is certified.
+    /// Whether these names are of one account, whose user is certified or has this password.
     async fn proves(&mut self, account: &Account) -> Result<bool, Error> {
         let claim = self.claim(account);
-        let proven = self.store.proves(&claim, true).await;
-        proven.map_err(|source| failed(&self.name, source))
+        let password = self.side.password.as_deref().unwrap_or_default();
+        let proven = self.store.proves(&claim, password, true).await;
+        proven.map_err(|source| failed(&self.side.name, source))
     }
 
     /// Removes the account with its data.
     pub(super) async fn remove(&mut self, account: &Account) -> Result<(), Error> {
         let claim = self.claim(account);
         let removed = self.store.remove(&claim, Unrecorded::Refuse).await;
-        removed.map_err(|source| failed(&self.name, source))
+        removed.map_err(|source| failed(&self.side.name, source))
+    }
+
+    /// The account's data may be written to.
+    pub(super) async fn thaw(&mut self, account: &Account) -> Result<(), Error> {
+        if let Some(keys) = self.keys(account) {
+            keys.thaw().await?;
+            return keys.unmark().await;
+        }
+        let password = self.side.password.clone();
+        if let Some(mut table) = self.table(account, password.as_deref()).await? {
+            let thawed = table.table.thaw().await;
+            thawed.map_err(|source| failed(&self.side.name, source))?;
+        }
+        Ok(())
     }
 
     fn claim(&self, account: &Account) -> Claim {
@@ -131,7 +202,7 @@ impl Opened {
     }
 }
 
-fn failed(store: &str, source: crate::datastore::etcd::StoreError) -> Error {
+fn failed(store: &str, source: StoreError) -> Error {
     Error::Store {
         store: store.to_owned(),
         source,
@@ -140,69 +211,22 @@ fn failed(store: &str, source: crate::datastore::etcd::StoreError) -> Error {
 
 /// See the module.
 pub(super) async fn attempt(order: &Order, shared: &Shared) -> Result<Outcome, Error> {
-    let mut source = Opened::connect(&order.source, &order.owner).await?;
-    let left = source.book().read(End::Leaving).await?;
-    let here = source.account(order.agreed.as_ref()).await?;
-    let connected = Opened::connect(&order.target, &order.owner).await;
-    let mut target = match (connected, &here) {
-        (Ok(target), _) => target,
-        (Err(error), Some(account)) => {
-            // Nobody has written to the target, so the data is still here.
-            give_back(&source, account, left.as_ref()).await?;
-            return Err(error);
-        }
-        (Err(error), None) => return Err(error),
+    let Some(mut ends) = Ends::open(order).await? else {
+        return Ok(Outcome::Settled);
     };
-    let there = target.account(here.as_ref()).await?;
-    let account = match (here, there, &order.agreed) {
-        (Some(here), _, _) => here,
-        (None, Some(_), _) => return Ok(Outcome::Settled),
-        (None, None, Some(agreed)) => {
-            if !source.proves(agreed).await? {
-                return Err(Error::NothingThere(order.source.name.clone()));
-            }
-            source.ensure(agreed, Unrecorded::Adopt).await?;
-            agreed.clone()
-        }
-        (None, None, None) => return Err(Error::NothingThere(order.source.name.clone())),
-    };
-    let committed = left.filter(|left| left.other == order.target.name && left.step == Step::Switched);
-    if let Some(committed) = committed {
-        return switch(order, &source, &target, &committed.attempt, account).await;
+    if let Some(committed) = ends.committed.take() {
+        return ends.switch(order, &committed.attempt).await;
     }
     let attempt = jiff::Timestamp::now().as_nanosecond().to_string();
-    let record = |other: &Side| Record {
-        other: other.name.clone(),
-        step: Step::Copying,
-        attempt: attempt.clone(),
-    };
-    let arriving = record(&order.source);
-    target.book().write(End::Arriving, &arriving).await?;
-    if source.book().read(End::Arriving).await? == Some(arriving) {
-        target.book().remove(End::Arriving).await?;
+    if !ends.record(order, &attempt).await? {
         return Ok(Outcome::Settled);
     }
-    // What an earlier move in the other direction has left.
-    source.book().remove(End::Arriving).await?;
-    target.book().remove(End::Leaving).await?;
-    source.book().write(End::Leaving, &record(&order.target)).await?;
-    let unrecorded = if order.empty_target && account.schema == order.owner && account.user == order.owner {
-        Unrecorded::Adopt
-    } else {
-        Unrecorded::Refuse
-    };
-    target.ensure(&account, unrecorded).await?;
-    target.keys(&account.schema).freeze().await?;
-    source.keys(&account.schema).thaw().await?;
-
-    let mut copy = Transfer::new(source.keys(&account.schema), target.keys(&account.schema));
+    let mut copy = Copy::begin(order, &mut ends).await?;
     let began = Instant::now();
-    let snapshot = copy.source.revision().await?;
-    let keys = copy.bring(snapshot).await?;
-    let mut stream = copy.source.watch(snapshot).await?;
+    let keys = copy.bring().await?;
     for _ in 0..LOOKS {
-        let (changes, _) = copy.follow(&mut stream).await?;
-        raise(&copy).await?;
+        let (changes, _) = copy.follow().await?;
+        copy.raise().await?;
         if changes <= FEW {
             break;
         }
@@ -213,90 +237,260 @@ pub(super) async fn attempt(order: &Order, shared: &Shared) -> Result<Outcome, E
         elapsed_ms = began.elapsed().as_millis(),
         "copied a control plane's data"
     );
-
     if !shared.advance(&Stage::Copying, Stage::Frozen) {
         return Ok(Outcome::Settled);
     }
-    let frozen = Instant::now();
-    let standing = async {
-        copy.source.freeze().await?;
-        let (changes, mark) = copy.follow(&mut stream).await?;
-        copy.target.raise_revision(mark + 1).await?;
-        let keys = copy.compare(mark).await?;
-        copy.source.unmark().await?;
-        Ok::<_, Error>((changes, keys))
-    };
-    let stood = tokio::time::timeout(FREEZE_WITHIN, standing).await;
-    let stood = stood.unwrap_or(Err(Error::TooSlow(FREEZE_WITHIN)));
-    let committing = match stood {
-        Ok((changes, keys)) => {
-            tracing::info!(
-                owner = order.owner,
-                keys,
-                changes,
-                frozen_ms = frozen.elapsed().as_millis(),
-                "compared a control plane's data"
-            );
-            shared.advance(&Stage::Frozen, Stage::Committing)
-        }
-        Err(error) => {
-            let left = record(&order.target);
-            give_back(&source, &account, Some(&left)).await?;
-            return Err(error);
-        }
-    };
-    if !committing {
+    let stood = tokio::time::timeout(FREEZE_WITHIN, stand(order, &mut copy)).await;
+    if let Err(error) = stood.unwrap_or(Err(Error::TooSlow(FREEZE_WITHIN))) {
+        // A connection that is in the middle of something keeps what it has locked.
+        drop(copy);
+        let left = record(&order.target, Step::Copying, &attempt);
+        give_back(&mut ends.source, &ends.from, Some(&left)).await?;
+        return Err(error);
+    }
+    if !shared.advance(&Stage::Frozen, Stage::Committing) {
         // Whoever gave it up gives the right to write back.
         return Ok(Outcome::Settled);
     }
-    switch(order, &source, &target, &attempt, account).await
+    ends.switch(order, &attempt).await
 }
 
-/// Brings the target's revision past the source's, and further if it was far behind: the source goes on meanwhile.
-async fn raise(copy: &Transfer) -> Result<(), Error> {
-    let (newest, known) = (copy.source.revision().await?, copy.target.revision().await?);
-    let behind = newest - known;
+/// Writes stop, what is left is copied, and all is compared.
+async fn stand(order: &Order, copy: &mut Copy) -> Result<(), Error> {
+    let frozen = Instant::now();
+    copy.freeze().await?;
+    let (changes, mark) = copy.follow().await?;
+    let keys = copy.settle(mark).await?;
+    tracing::info!(
+        owner = order.owner,
+        keys,
+        changes,
+        frozen_ms = frozen.elapsed().as_millis(),
+        "compared a control plane's data"
+    );
+    Ok(())
+}
+
+fn record(other: &Side, step: Step, attempt: &str) -> Record {
+    Record {
+        other: other.name.clone(),
+        step,
+        attempt: attempt.to_owned(),
+    }
+}
+
+/// Both stores, and the account in each.
+struct Ends {
+    source: Opened,
+    target: Opened,
+    from: Account,
+    to: Account,
+    /// What the first store says of a switch that it has recorded.
+    committed: Option<Record>,
+}
+
+impl Ends {
+    /// `None`: the data is in the second store, and nowhere else.
+    async fn open(order: &Order) -> Result<Option<Self>, Error> {
+        let mut source = Opened::connect(&order.source, &order.owner).await?;
+        let left = source.book().read(End::Leaving).await?;
+        let here = source.account(order.agreed.as_ref()).await?;
+        let connected = Opened::connect(&order.target, &order.owner).await;
+        let mut target = match (connected, &here) {
+            (Ok(target), _) => target,
+            (Err(error), Some(account)) => {
+                // Nobody has written to the target, so the data is still here.
+                give_back(&mut source, account, left.as_ref()).await?;
+                return Err(error);
+            }
+            (Err(error), None) => return Err(error),
+        };
+        let there = target.account(here.as_ref()).await?;
+        let from = match (here, &there, &order.agreed) {
+            (Some(here), _, _) => here,
+            (None, Some(_), _) => return Ok(None),
+            (None, None, Some(agreed)) => {
+                if !source.proves(agreed).await? {
+                    return Err(Error::NothingThere(order.source.name.clone()));
+                }
+                source.ensure(agreed, Unrecorded::Adopt).await?;
+                agreed.clone()
+            }
+            (None, None, None) => return Err(Error::NothingThere(order.source.name.clone())),
+        };
+        let committed = left.filter(|left| left.other == order.target.name && left.step == Step::Switched);
+        let to = match (&committed, there) {
+            (Some(_), Some(there)) => there,
+            _ if order.source.driver() == order.target.driver() => from.clone(),
+            _ => order.asked.clone(),
+        };
+        Ok(Some(Self {
+            source,
+            target,
+            from,
+            to,
+            committed,
+        }))
+    }
+
+    /// Writes down in both that data is copied. `false`: they are one store under two names.
+    async fn record(&mut self, order: &Order, attempt: &str) -> Result<bool, Error> {
+        let (source, target) = (&mut self.source, &mut self.target);
+        let arriving = record(&order.source, Step::Copying, attempt);
+        target.book().write(End::Arriving, &arriving).await?;
+        if source.book().read(End::Arriving).await?.as_ref() == Some(&arriving) {
+            target.book().remove(End::Arriving).await?;
+            return Ok(false);
+        }
+        // What an earlier move in the other direction has left.
+        source.book().remove(End::Arriving).await?;
+        target.book().remove(End::Leaving).await?;
+        let leaving = record(&order.target, Step::Copying, attempt);
+        source.book().write(End::Leaving, &leaving).await?;
+        if target.keys(&self.to).is_none() {
+            // What an interrupted attempt has left goes, and with it whoever has a password there. The record of this
+            // attempt goes along.
+            target.remove(&self.to).await?;
+            target.book().write(End::Arriving, &arriving).await?;
+        }
+        Ok(true)
+    }
+
+    /// The point of no return, and what says the same beside it.
+    async fn switch(mut self, order: &Order, attempt: &str) -> Result<Outcome, Error> {
+        let leaving = record(&order.target, Step::Switched, attempt);
+        self.source.book().write(End::Leaving, &leaving).await?;
+        let arriving = record(&order.source, Step::Switched, attempt);
+        self.target.book().write(End::Arriving, &arriving).await?;
+        Ok(Outcome::Switched(self.to))
+    }
+}
+
+/// The copying itself, which two etcds do in their own way.
+enum Copy {
+    Etcd {
+        transfer: Box<Transfer>,
+        following: Option<Box<Following>>,
+    },
+    Across(Box<Across>),
+}
+
+impl Copy {
+    /// Both accounts are there; the first may be written to, the second may not, by nobody but us.
+    async fn begin(order: &Order, ends: &mut Ends) -> Result<Self, Error> {
+        let Ends {
+            source,
+            target,
+            from,
+            to,
+            ..
+        } = ends;
+        let unrecorded = if order.empty_target && *to == order.asked && to.schema == order.owner {
+            Unrecorded::Adopt
+        } else {
+            Unrecorded::Refuse
+        };
+        target.ensure(to, unrecorded).await?;
+        if let Some(keys) = target.keys(to) {
+            keys.freeze().await?;
+        }
+        source.thaw(from).await?;
+        if let (Some(source), Some(target)) = (source.keys(from), target.keys(to)) {
+            return Ok(Self::Etcd {
+                transfer: Box::new(Transfer::new(source, target)),
+                following: None,
+            });
+        }
+        let password = source.side.password.clone();
+        let first = match source.keys(from) {
+            Some(keys) => Some(Source::Etcd(Box::new(keys))),
+            None => source.table(from, password.as_deref()).await?.map(Source::Kine),
+        };
+        let second = match target.keys(to) {
+            Some(keys) => Some(Target::Etcd(Box::new(keys))),
+            None => target.table(to, None).await?.map(Target::Kine),
+        };
+        let (Some(first), Some(second)) = (first, second) else {
+            return Err(Error::NothingThere(source.side.name.clone()));
+        };
+        Ok(Self::Across(Box::new(Across::new(first, second))))
+    }
+
+    async fn bring(&mut self) -> Result<usize, Error> {
+        match self {
+            Self::Etcd { transfer, following } => {
+                let snapshot = transfer.source.revision().await?;
+                let keys = transfer.bring(snapshot).await?;
+                *following = Some(Box::new(Following::begin(&transfer.source, snapshot).await?));
+                Ok(keys)
+            }
+            Self::Across(across) => Box::pin(across.bring()).await,
+        }
+    }
+
+    /// Gives how much has changed, and the revision up to which it was copied.
+    async fn follow(&mut self) -> Result<(usize, i64), Error> {
+        match self {
+            Self::Etcd { transfer, following } => match following {
+                Some(following) => transfer.follow(following).await,
+                None => Ok((0, 0)),
+            },
+            Self::Across(across) => Box::pin(across.follow()).await,
+        }
+    }
+
+    async fn raise(&mut self) -> Result<(), Error> {
+        match self {
+            Self::Etcd { transfer, .. } => raise(transfer.source.revision().await?, &transfer.target).await,
+            Self::Across(across) => across.raise().await,
+        }
+    }
+
+    async fn freeze(&mut self) -> Result<(), Error> {
+        match self {
+            Self::Etcd { transfer, .. } => transfer.source.freeze().await,
+            Self::Across(across) => across.freeze().await,
+        }
+    }
+
+    /// Makes the second store one that is only to be switched to. Gives how many keys were compared.
+    async fn settle(&mut self, mark: i64) -> Result<usize, Error> {
+        match self {
+            Self::Etcd { transfer, .. } => {
+                transfer.target.raise_revision(mark + 1).await?;
+                let keys = transfer.compare(mark).await?;
+                transfer.source.unmark().await?;
+                Ok(keys)
+            }
+            Self::Across(across) => Box::pin(across.settle(mark)).await,
+        }
+    }
+}
+
+/// Brings an etcd's revision past the source's newest, and further if it was far behind: the source goes on meanwhile.
+pub(super) async fn raise(newest: i64, target: &Keyspace) -> Result<(), Error> {
+    let behind = newest - target.revision().await?;
     if behind + RAISE_MARGIN <= 0 {
         return Ok(());
     }
     if behind > RAISE_AT_MOST {
         return Err(Error::RevisionBehind {
-            store: copy.target.store.clone(),
+            store: target.store.clone(),
             behind,
             limit: RAISE_AT_MOST,
         });
     }
     let to = newest + 2 * RAISE_MARGIN + behind.max(0) / 2;
-    copy.target.raise_revision(to).await
-}
-
-/// The point of no return, and what says the same beside it.
-async fn switch(
-    order: &Order,
-    source: &Opened,
-    target: &Opened,
-    attempt: &str,
-    account: Account,
-) -> Result<Outcome, Error> {
-    let record = |other: &Side| Record {
-        other: other.name.clone(),
-        step: Step::Switched,
-        attempt: attempt.to_owned(),
-    };
-    source.book().write(End::Leaving, &record(&order.target)).await?;
-    target.book().write(End::Arriving, &record(&order.source)).await?;
-    Ok(Outcome::Switched(account))
+    target.raise_revision(to).await
 }
 
 /// The data stays in the first store, which is written to again.
-pub(super) async fn give_back(source: &Opened, account: &Account, left: Option<&Record>) -> Result<(), Error> {
+pub(super) async fn give_back(source: &mut Opened, account: &Account, left: Option<&Record>) -> Result<(), Error> {
     let Some(left) = left else { return Ok(()) };
     let record = Record {
         step: Step::Copying,
         ..left.clone()
     };
     source.book().write(End::Leaving, &record).await?;
-    let keys = source.keys(&account.schema);
-    keys.thaw().await?;
-    keys.unmark().await
+    source.thaw(account).await
 }

@@ -35,9 +35,10 @@ pub(super) async fn empty(order: &Order, account: &Account) -> Result<(), Error>
     // Only the store that says itself that the data is elsewhere: a DataStore may have been pointed to another one since.
     let leaving = source.book().read(End::Leaving).await?;
     if leaving.is_some_and(|leaving| leaving.step == Step::Switched && leaving.other == order.target.name) {
-        source.remove(account).await?;
+        let left = source.account(Some(account)).await?;
+        source.remove(left.as_ref().unwrap_or(account)).await?;
         source.book().remove(End::Leaving).await?;
     }
-    let target = Opened::connect(&order.target, &order.owner).await?;
+    let mut target = Opened::connect(&order.target, &order.owner).await?;
     target.book().remove(End::Arriving).await
 }

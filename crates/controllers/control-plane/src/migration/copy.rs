@@ -1,15 +1,10 @@
-//! Making one keyspace what another is: all of it at one revision, then change by change, and the comparison at the end.
+//! Making one etcd's keyspace what another's is: all of it at one revision, then change by change, and the comparison at the end.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
-
-use etcd_client::{EventType, WatchStream};
 
 use super::error::Error;
-use super::keyspace::{Change, Entry, Keyspace, entry};
-
-/// How soon a store tells of a mark that was set in it.
-const TOLD_WITHIN: Duration = Duration::from_secs(20);
+use super::following::Following;
+use super::keyspace::{Change, Entry, Keyspace};
 
 /// From where to where.
 pub(super) struct Transfer {
@@ -17,8 +12,6 @@ pub(super) struct Transfer {
     pub(super) target: Keyspace,
     /// Leases of the source, and what they are in the target. Keys that expire there, events above all, expire here too.
     leases: HashMap<i64, Option<i64>>,
-    /// Changes that were told of together with a mark, but came after it.
-    later: BTreeMap<Vec<u8>, Change>,
 }
 
 impl Transfer {
@@ -27,7 +20,6 @@ impl Transfer {
             source,
             target,
             leases: HashMap::new(),
-            later: BTreeMap::new(),
         }
     }
 
@@ -63,50 +55,13 @@ impl Transfer {
     }
 
     /// Copies changes until the mark that is set now is told of. Gives how many there were.
-    pub(super) async fn follow(&mut self, stream: &mut WatchStream) -> Result<(usize, i64), Error> {
+    pub(super) async fn follow(&mut self, following: &mut Following) -> Result<(usize, i64), Error> {
         let mark = self.source.mark().await?;
-        let marker = self.source.marker();
-        let mut latest = std::mem::take(&mut self.later);
-        let mut count = latest.len();
-        let failed = |store: &str, reason: String| Error::Follow {
-            store: store.to_owned(),
-            reason,
-        };
+        let mut count = 0;
         loop {
-            let Ok(message) = tokio::time::timeout(TOLD_WITHIN, stream.message()).await else {
-                return Err(failed(
-                    &self.source.store,
-                    format!("nothing was heard for {TOLD_WITHIN:?}"),
-                ));
-            };
-            let message = message.map_err(|error| failed(&self.source.store, error.to_string()))?;
-            let Some(message) = message else {
-                return Err(failed(&self.source.store, "the store ended it".to_owned()));
-            };
-            if message.canceled() {
-                return Err(failed(&self.source.store, message.cancel_reason().to_owned()));
-            }
-            let mut marked = false;
-            for event in message.events() {
-                let Some(found) = event.kv() else { continue };
-                if found.key() == marker {
-                    marked = marked || found.mod_revision() >= mark;
-                    continue;
-                }
-                let change = match event.event_type() {
-                    EventType::Put => Change::Put(entry(found.clone())),
-                    EventType::Delete => Change::Delete(found.key().to_vec()),
-                };
-                if found.mod_revision() > mark {
-                    // Not part of what is compared at the mark, but of what follows.
-                    marked = true;
-                    self.later.insert(change.key().to_vec(), change);
-                } else {
-                    count += 1;
-                    latest.insert(change.key().to_vec(), change);
-                }
-            }
-            self.write(std::mem::take(&mut latest).into_values().collect()).await?;
+            let (changes, marked) = following.next(&self.source, mark).await?;
+            count += changes.len();
+            self.write(changes).await?;
             if marked {
                 return Ok((count, mark));
             }
@@ -210,7 +165,7 @@ fn changes(here: &[Entry], there: &[Entry]) -> Vec<Change> {
 }
 
 /// Keys whose values differ, or that are only on one side although they do not expire.
-fn differences(here: &[Entry], there: &[Entry]) -> Vec<Vec<u8>> {
+pub(super) fn differences(here: &[Entry], there: &[Entry]) -> Vec<Vec<u8>> {
     let (wanted, known) = (by_key(here), by_key(there));
     let missing = |entry: &&Entry, other: &BTreeMap<&[u8], &Entry>| match other.get(entry.key.as_slice()) {
         Some(other) => other.value != entry.value,

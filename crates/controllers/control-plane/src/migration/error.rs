@@ -40,6 +40,18 @@ pub(crate) enum Error {
     RevisionBehind { store: String, behind: i64, limit: i64 },
     #[error("the DataStore {0} has no data of this control plane on record, so there is nothing to move")]
     NothingThere(String),
+    #[error(
+        "the key {key} is encrypted at rest together with its path, which is another one in the DataStore {store}; have \
+         Secrets written in the clear first (`identity` as the first provider, and every Secret written again)"
+    )]
+    Encrypted { key: String, store: String },
+    #[error(
+        "the DataStore {store} has {count} rows of keys outside of /registry/; an API server with --etcd-prefix is not \
+         moved"
+    )]
+    Strangers { store: String, count: i64 },
+    #[error("the key {key} cannot be kept in the DataStore {store}: it is not text")]
+    Unnameable { key: String, store: String },
     #[error("failed to read what is on record about the move in the DataStore {0}")]
     Record(String, #[source] serde_json::Error),
 }
@@ -56,7 +68,9 @@ impl Error {
         match self {
             Self::Step { .. } | Self::Silent { .. } | Self::Follow { .. } => "MigrationInterrupted",
             Self::Store { source, .. } if source.is_transient() => "MigrationInterrupted",
-            Self::Store { .. } => "MigrationRefused",
+            Self::Store { .. } | Self::Encrypted { .. } | Self::Strangers { .. } | Self::Unnameable { .. } => {
+                "MigrationRefused"
+            }
             Self::TooSlow(_) => "MigrationTooSlow",
             Self::Different { .. } => "MigrationNotVerified",
             Self::RevisionBehind { .. } => "RevisionBehind",

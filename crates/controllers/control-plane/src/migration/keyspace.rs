@@ -1,14 +1,14 @@
 //! The keys of one control plane in one etcd, as the store's administrator reads and writes them.
 //!
-//! Everything that a move asks of a store is here, in words of etcd's API; a store that is spoken to through kine joins in
-//! with another value of this type.
+//! Everything that a move asks of an etcd is here. What it asks of a store behind kine is in
+//! [`crate::datastore::kine_table`], and what it does with both is in [`super::across`].
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use etcd_client::{
-    Client, GetOptions, KvClient, Permission, PutOptions, RoleRevokePermissionOptions, Txn, TxnOp, WatchOptions,
-    WatchStream,
+    Client, DeleteOptions, GetOptions, KvClient, Permission, PutOptions, RoleRevokePermissionOptions, Txn, TxnOp,
+    TxnOpResponse, WatchOptions, WatchStream,
 };
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -22,7 +22,7 @@ const PAGE: i64 = 500;
 /// What an answer may hold. A tenant chooses how large its objects are, up to some 1.5 MiB each.
 const ANSWER_BYTES: usize = 16 * 1024 * 1024;
 /// Limits of one transaction, both well below etcd's own (128 operations, 1.5 MiB).
-const BATCH_OPERATIONS: usize = 100;
+pub(super) const BATCH_OPERATIONS: usize = 100;
 const BATCH_BYTES: usize = 512 * 1024;
 /// Writes under way at a time while revisions are made up for, and writes until it is looked how far that is.
 const AT_ONCE: usize = 128;
@@ -168,6 +168,39 @@ impl Keyspace {
             batch.push(operation(change));
         }
         self.transact(batch).await
+    }
+
+    /// What is there under these keys, of which there are no more than [`BATCH_OPERATIONS`].
+    pub(super) async fn find(&self, keys: &[Vec<u8>]) -> Result<Vec<Entry>, Error> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let gets: Vec<TxnOp> = keys.iter().map(|key| TxnOp::get(key.clone(), None)).collect();
+        let mut kv = self.kv.clone();
+        let found = self.ask("read keys", kv.txn(Txn::new().and_then(gets))).await?;
+        let answers = found.op_responses().into_iter().filter_map(|answer| match answer {
+            TxnOpResponse::Get(mut found) => found.take_kvs().into_iter().next(),
+            _ => None,
+        });
+        Ok(answers.map(entry).collect())
+    }
+
+    /// Keys that are there now.
+    pub(super) async fn count(&self) -> Result<i64, Error> {
+        let options = GetOptions::new().with_range(self.end.clone()).with_count_only();
+        let mut kv = self.kv.clone();
+        let found = self
+            .ask("count keys", kv.get(self.first.clone(), Some(options)))
+            .await?;
+        Ok(found.count())
+    }
+
+    /// Removes all keys.
+    pub(super) async fn clear(&self) -> Result<(), Error> {
+        let options = DeleteOptions::new().with_range(self.end.clone());
+        let mut kv = self.kv.clone();
+        let removed = kv.delete(self.first.clone(), Some(options));
+        self.ask("remove keys", removed).await.map(drop)
     }
 
     async fn transact(&self, operations: Vec<TxnOp>) -> Result<(), Error> {

@@ -1,4 +1,4 @@
-//! Moving a control plane's data from one etcd to another while it is read, and, but for a moment, written.
+//! Moving a control plane's data from one store to another while it is read, and, but for a moment, written.
 //!
 //! `docs/design/migration.md` says what holds while that goes on, and what clients see. In short: an [`attempt`] copies, follows, has
 //! writes refused by the store itself, where nobody gets around it, compares, and records the switch. Passes then lead the
@@ -12,10 +12,12 @@
 //! say how far it is, for work that is nothing but requests. Refused: freezing with a webhook in the tenant. Components write
 //! past it, whoever administers the tenant can remove it, and writes that it let through while the copy was made are lost.
 
+mod across;
 mod attempt;
 mod clean;
 mod copy;
 mod error;
+mod following;
 mod keyspace;
 mod record;
 mod stage;
@@ -231,7 +233,7 @@ pub(crate) enum Known {
 
 /// Asks a store.
 pub(crate) async fn look_up(side: &Side, owner: &str) -> Result<Known, Error> {
-    let opened = Opened::connect(side, owner).await?;
+    let mut opened = Opened::connect(side, owner).await?;
     if let Some(arriving) = opened.book().read(End::Arriving).await? {
         return Ok(Known::Arriving {
             from: arriving.other,
@@ -255,7 +257,7 @@ pub(crate) async fn stay(source: &Side, target: Option<&Side>, owner: &str) -> R
     let Some(account) = opened.account(None).await? else {
         return Ok(());
     };
-    give_back(&opened, &account, left.as_ref()).await?;
+    give_back(&mut opened, &account, left.as_ref()).await?;
     let Some(target) = target else { return Ok(()) };
     match forsake(target, &account, owner).await {
         Ok(()) => opened.book().remove(End::Leaving).await,
@@ -284,13 +286,13 @@ async fn forsake(target: &Side, account: &Account, owner: &str) -> Result<(), Er
 
 /// Removes what a move has left, without waiting for pods that end.
 pub(crate) async fn empty(order: &Order, account: &Account) -> Result<(), Error> {
-    clean::empty(order, account).await
+    Box::pin(clean::empty(order, account)).await
 }
 
 /// All pods use the second store: it may be written to.
 pub(crate) async fn release(target: &Side, account: &Account, owner: &str) -> Result<(), Error> {
-    let opened = Opened::connect(target, owner).await?;
-    opened.keys(&account.schema).thaw().await?;
+    let mut opened = Opened::connect(target, owner).await?;
+    opened.thaw(account).await?;
     let mut book = opened.book();
     if let Some(record) = book.read(End::Arriving).await? {
         let record = record::Record {

@@ -98,6 +98,7 @@ impl Pass<'_> {
             .and_then(|status| status.storage.as_ref()?.setup.as_ref());
         let done = setup.is_some_and(|setup| setup.checksum.is_some());
         if let Some(account) = ctx.tenants.account_in(self.tcp, facts).filter(|_| done) {
+            self.record_password(datastore, &credentials.login).await?;
             hosted.account = account;
             self.account_ready = true;
             return Ok(Ok(credentials.pods.clone()));
@@ -110,6 +111,7 @@ impl Pass<'_> {
         let mut store = Store::connect(&credentials.login).await.map_err(failed)?;
         let held = held(&mut store, self.tcp, recorded.as_ref()).await.map_err(failed)?;
         self.refuse_second(datastore, &held)?;
+        self.refuse_known_password(&facts.name, &credentials.login, &held)?;
         if let Some(current) = moved_from.filter(|_| held == Held::default()) {
             let message = format!(
                 "the data is in the DataStore {current}; moving it to {} is not served by this version",
@@ -145,6 +147,7 @@ impl Pass<'_> {
             .ensure(&claim(self.tcp, &account), unrecorded)
             .await
             .map_err(failed)?;
+        self.record_password(datastore, &credentials.login).await?;
         ctx.tenants.remember_account(self.tcp, facts, &account);
         self.account_ready = true;
         hosted.account = account;

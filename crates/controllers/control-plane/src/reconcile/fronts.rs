@@ -1,9 +1,11 @@
 //! What stands in front of the Service and keeps its pods there: an Ingress, a route of the Gateway API, and the budget of
 //! disruptions. Each is there as long as the spec asks for it; only what this control plane owns is taken away.
 
+use std::time::Duration;
+
 use api::kamaji::v1alpha1::{ControlPlaneGatewayStatus, TenantControlPlane};
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{DeleteParams, Preconditions};
 use kube::{Api, Resource, ResourceExt};
 use runtime::report::is_not_found;
@@ -21,7 +23,9 @@ use crate::status::Fronts;
 use crate::{Key, Watches};
 
 /// Reason of the condition while somebody else has the name.
-pub(crate) const HOSTNAME_TAKEN: &str = "HostnameTaken";
+pub(crate) const HOSTNAME_TAKEN: &str = hostname::TAKEN;
+/// Until it is known who has which name.
+const LOOKED_UP: Duration = Duration::from_secs(1);
 
 impl Pass<'_> {
     /// Puts in front of the Service what the spec asks for. Gives what keeps the control plane from having a name; what
@@ -31,8 +35,18 @@ impl Pass<'_> {
             Ok(name) => name,
             Err(waiting) => return Some(waiting),
         };
-        if let Some(name) = name.as_ref().filter(|name| is_taken(&self.ctx.watches, self.tcp, name)) {
-            return Some(Waiting::exposed(HOSTNAME_TAKEN, hostname::taken(name).message));
+        if let Some(name) = &name {
+            // Administrators who say which names control planes may have have said so of those below their wildcards too.
+            let limited = !self.ctx.trust.hostnames.is_empty();
+            match is_taken(&self.ctx.watches, self.tcp, name, limited) {
+                Some(false) => {}
+                Some(true) => return Some(Waiting::exposed(HOSTNAME_TAKEN, hostname::taken(name).message)),
+                None => {
+                    self.look_again = Some(LOOKED_UP);
+                    let message = "the names of the cluster's routes are being looked up".to_owned();
+                    return Some(Waiting::exposed("HostnamesUnknown", message));
+                }
+            }
         }
         let mut fronts = Fronts::default();
         let wanted = name.as_ref().and_then(|name| ingress::ingress(self.tcp, name));
@@ -131,27 +145,35 @@ impl Pass<'_> {
     }
 }
 
-/// Whether somebody else had the name first: another control plane, or whatever had it in an Ingress or in a route of
-/// ours before this control plane did, also if it asks for another name by now.
-fn is_taken(watches: &Watches, tcp: &TenantControlPlane, name: &PublicName) -> bool {
+/// Whether somebody else had the name first: another control plane, or whatever had it in an Ingress or in a route before
+/// this control plane did, also if it asks for another name by now; not `limited`, in a wildcard too. `None` as long as
+/// that is being looked up.
+fn is_taken(watches: &Watches, tcp: &TenantControlPlane, name: &PublicName, limited: bool) -> Option<bool> {
     let control_planes = watches.control_planes.store().state();
     let has_it = |tcp: &_| serves(watches, tcp, &name.host);
     if hostname::is_anothers(tcp, name, control_planes.iter().map(AsRef::as_ref), has_it) {
-        return true;
+        return Some(true);
     }
     if has_it(tcp) {
-        return false;
+        return Some(false);
     }
     let Key { namespace, name: own } = Key::to(tcp);
-    let stands_elsewhere = |object: &ObjectMeta| {
-        let is_own = |name: &str| name == own || name == gateway::tunnel_name(&own);
-        object.namespace.as_ref() != Some(&namespace) || !object.name.as_deref().is_some_and(is_own)
-    };
-    let routes = watches.routes.all();
-    let mut routes = routes.iter().filter(|route| route.spec.hostnames.contains(&name.host));
-    let ingresses = watches.ingresses_by_host.get(&name.host);
-    ingresses.iter().any(|ingress| stands_elsewhere(&ingress.metadata))
-        || routes.any(|route| stands_elsewhere(&route.metadata))
+    let is_own = |name: &str| name == own || name == gateway::tunnel_name(&own);
+    let stands_elsewhere = |of: &str, name: &str| of != namespace || !is_own(name);
+    let counts = |host: &str| host == name.host || !limited;
+    let by_ingress = hostname::ingress_hosts(&name.host)
+        .filter(|host| counts(host))
+        .any(|host| {
+            let ingresses = watches.ingresses_by_host.get(&host);
+            let elsewhere =
+                |ingress: &Ingress| stands_elsewhere(&ingress.namespace().unwrap_or_default(), &ingress.name_any());
+            ingresses.iter().any(|ingress| elsewhere(ingress))
+        });
+    if by_ingress {
+        return Some(true);
+    }
+    let holds = |hostname: &str| counts(hostname) && hostname::route_holds(hostname, &name.host);
+    watches.route_names.any(holds, stands_elsewhere)
 }
 
 /// Whether a control plane has the name in front of its Service.

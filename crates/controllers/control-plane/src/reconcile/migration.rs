@@ -10,13 +10,18 @@ use std::time::Duration;
 use api::kamaji::names::CLEANUP_PRIOR_MIGRATION_ANNOTATION;
 use api::kamaji::v1alpha1::{DataStore, Driver};
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::ResourceExt as _;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, ResourceExt as _};
 use runtime::report::chain;
+use tenancy::control_plane::data_store;
 
 use super::Pass;
+use super::account::account_secret;
 use super::password::{certificate_secret, is_certified};
 use crate::datastore::pod_access::PodAccess;
 use crate::datastore::store::Login;
+use crate::desired::identity::{self, Ownership};
+use crate::desired::secrets::text;
 use crate::desired::{Account, Hosted, Waiting};
 use crate::error::Error;
 use crate::migration::{self, Known, Order, Side, Stage, Step};
@@ -51,7 +56,7 @@ impl Pass<'_> {
         observed: &Observed,
     ) -> Result<Moving, Error> {
         self.step = status::DATASTORE;
-        if datastore.spec.driver != Driver::Etcd {
+        if !data_store::is_moved(datastore.spec.driver) {
             return Ok(Moving::No);
         }
         let (source, stage) = match self.find(hosted, observed).await? {
@@ -92,7 +97,7 @@ impl Pass<'_> {
     async fn find(&self, hosted: &Hosted<'_>, observed: &Observed) -> Result<Result<Option<Found>, Waiting>, Error> {
         let (owner, target) = (self.owner(), hosted.datastore.name.as_str());
         match self.ctx.migrations.stage(owner, target) {
-            Some((Some(source), Stage::Again)) => return self.begin(source, target, observed).await,
+            Some((Some(source), Stage::Again)) => return Box::pin(self.begin(source, target, observed)).await,
             Some((source, stage)) => return Ok(Ok(source.map(|source| (source, stage)))),
             None => {}
         }
@@ -101,7 +106,7 @@ impl Pass<'_> {
             return Ok(Err(Waiting::datastore(MIGRATING, message)));
         }
         if let Some(source) = self.moved_from(&hosted.datastore) {
-            return self.begin(source, target, observed).await;
+            return Box::pin(self.begin(source, target, observed)).await;
         }
         // A store that cannot be asked is reported on by whoever needs it.
         let Ok(Some(side)) = self.side(target).await else {
@@ -115,7 +120,7 @@ impl Pass<'_> {
             Known::Arriving {
                 from,
                 step: Step::Copying,
-            } => return self.begin(from, target, observed).await,
+            } => return Box::pin(self.begin(from, target, observed)).await,
             Known::Arriving { from, step } => match migration::account(&side, owner).await {
                 Ok(Some(account)) if step == Step::Switched => {
                     self.ctx.migrations.switched(owner, &from, target, account.clone());
@@ -164,14 +169,14 @@ impl Pass<'_> {
             }) = known
             {
                 let message = format!(
-                    "the data of this control plane is in the DataStore {source}, which does not exist or is no etcd; make \
-                     it again, and the data moves to {target}"
+                    "the data of this control plane is in the DataStore {source}, which does not exist or has a driver \
+                     that data is not moved from; make it again, and the data moves to {target}"
                 );
                 return refused("DataStoreMissing", message);
             }
             return Ok(Ok(None));
         };
-        self.leave_third(&from, target).await;
+        Box::pin(self.leave_third(&from, target)).await;
         let annotation = self.tcp.annotations().get(CLEANUP_PRIOR_MIGRATION_ANNOTATION);
         let agreed = self.agreed_and_certified(observed, &from);
         let order = Order {
@@ -179,6 +184,7 @@ impl Pass<'_> {
             source: from,
             target: to,
             agreed: agreed.filter(|names| self.shares_names(names).is_none()),
+            asked: self.asked(target),
             empty_target: annotation.is_some_and(|value| value == "true"),
         };
         let (queue, key) = (self.ctx.queue.clone(), Key::to(self.tcp));
@@ -219,6 +225,7 @@ impl Pass<'_> {
             source,
             target,
             agreed: None,
+            asked: account.clone(),
             empty_target: false,
         };
         migration::empty(&order, &account).await
@@ -315,6 +322,7 @@ impl Pass<'_> {
                     source,
                     target,
                     agreed: None,
+                    asked: account.clone(),
                     empty_target: false,
                 };
                 self.ctx.migrations.clean(order, account);
@@ -344,28 +352,57 @@ impl Pass<'_> {
         others
     }
 
-    /// Names that status and Secret agree on, of a user whose certificate is there. Pods are given another one of this
-    /// user before the store was asked.
+    /// Names that status and Secret agree on; in an etcd, of a user whose certificate is there. Pods are given another one
+    /// of this user before the store was asked. Elsewhere the password is tried before anything is made or read.
     fn agreed_and_certified(&self, observed: &Observed, side: &Side) -> Option<Account> {
         let certificate = observed.secrets.get(&certificate_secret(self.tcp));
-        self.agreed(observed, &side.name)
-            .filter(|names| is_certified(certificate, &side.login.ca_pem, &names.user))
+        self.agreed(observed, &side.name).filter(|names| match &side.login {
+            Login::Etcd(login) => is_certified(certificate, &login.ca_pem, &names.user),
+            _ => true,
+        })
     }
 
-    /// How to get into an etcd. `None`: there is no such DataStore, or it is no etcd.
+    /// The names that this control plane would be given in a DataStore if it were new.
+    fn asked(&self, datastore: &str) -> Account {
+        let found = self.ctx.watches.datastores.get(None, datastore);
+        Account::asked(self.tcp, found.map_or(Driver::Etcd, |found| found.spec.driver))
+    }
+
+    /// How to get into a store. `None`: there is no such DataStore, or data is not moved from or to its driver.
     async fn side(&self, name: &str) -> Result<Option<Side>, Error> {
         let ctx = self.ctx;
         let Some(datastore) = ctx.watches.datastores.get(None, name) else {
             return Ok(None);
         };
+        if !data_store::is_moved(datastore.spec.driver) {
+            return Ok(None);
+        }
         let credentials = ctx.stores.credentials(&ctx.client, &datastore).await?;
-        Ok(match &credentials.login {
-            Login::Etcd(login) => Some(Side {
-                name: name.to_owned(),
-                login: login.clone(),
-            }),
-            _ => None,
-        })
+        let password = match &credentials.login {
+            Login::Etcd(_) => None,
+            _ => self.password().await?,
+        };
+        Ok(Some(Side {
+            name: name.to_owned(),
+            login: credentials.login.clone(),
+            password,
+        }))
+    }
+
+    /// What the pods log in with, where they do with a password.
+    async fn password(&self) -> Result<Option<String>, Error> {
+        let secrets: Api<Secret> = Api::namespaced(self.ctx.client.clone(), &self.tcp.namespace().unwrap_or_default());
+        let name = account_secret(self.tcp);
+        let secret = secrets.get_opt(&name).await.map_err(|source| Error::Read {
+            kind: "Secret",
+            name,
+            source,
+        })?;
+        let ours = secret.filter(|secret| identity::ownership(self.tcp, &secret.metadata) == Ownership::Ours);
+        let password = ours
+            .as_ref()
+            .and_then(|secret| text(secret.data.as_ref()?, "DB_PASSWORD"));
+        Ok(password.filter(|password| !password.is_empty()).map(str::to_owned))
     }
 
     fn owner(&self) -> &str {

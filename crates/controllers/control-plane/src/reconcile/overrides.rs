@@ -6,17 +6,24 @@ use std::collections::BTreeMap;
 use api::kamaji::v1alpha1::DataStore;
 
 use super::Pass;
-use super::account::claim;
+use super::account::{account_secret, claim};
+use super::password::certificate_secret;
 use crate::datastore::claim::Unrecorded;
 use crate::datastore::pod_access::{PodAccess, PodTls};
 use crate::datastore::store::Store;
 use crate::desired::{DatastoreFacts, Hosted, Waiting};
 use crate::error::Error;
+use crate::observe::Observed;
 use crate::store;
 
 impl Pass<'_> {
     /// Makes what is missing in each store. Gives whether pods may be told of all of them.
-    pub(super) async fn store_elsewhere(&mut self, hosted: &Hosted<'_>, access: Option<&PodAccess>) -> bool {
+    pub(super) async fn store_elsewhere(
+        &mut self,
+        hosted: &Hosted<'_>,
+        access: Option<&PodAccess>,
+        observed: &Observed,
+    ) -> bool {
         let by_name = |facts: &DatastoreFacts| (facts.name.clone(), facts.clone());
         let stores: BTreeMap<_, _> = hosted.overrides.iter().map(|one| by_name(&one.datastore)).collect();
         let mut all = true;
@@ -24,7 +31,7 @@ impl Pass<'_> {
             if self.ctx.tenants.has_account_elsewhere(self.tcp, facts, &hosted.account) {
                 continue;
             }
-            match self.set_up_elsewhere(hosted, facts, access).await {
+            match self.set_up_elsewhere(hosted, facts, access, observed).await {
                 Ok(Ok(())) => self.ctx.tenants.remember_elsewhere(self.tcp, facts, &hosted.account),
                 Ok(Err(waiting)) => {
                     self.stops.push(waiting);
@@ -44,6 +51,7 @@ impl Pass<'_> {
         hosted: &Hosted<'_>,
         facts: &DatastoreFacts,
         access: Option<&PodAccess>,
+        observed: &Observed,
     ) -> Result<Result<(), Waiting>, Error> {
         let ctx = self.ctx;
         let datastore = match store::chosen(Some(&facts.name), ctx.watches.datastores.get(None, &facts.name)) {
@@ -66,10 +74,16 @@ impl Pass<'_> {
             source,
         };
         let mut store = Store::connect(&credentials.login).await.map_err(failed)?;
-        // What an older operator has set up under the UID is nobody else's. Other names may be anybody's here, also those that
-        // are this control plane's in the store of the rest.
+        // What an older operator has set up under the UID is nobody else's, if the certificate that it gave to the pods shows
+        // it. Other names may be anybody's here, also those that are this control plane's in the store of the rest, and for
+        // those a certificate shows only what was asked for.
         let uid = self.tcp.metadata.uid.as_deref().unwrap_or_default();
-        let unrecorded = if hosted.account.schema == uid && hosted.account.user == uid {
+        let named = Some(&hosted.account).filter(|account| account.schema == uid && account.user == uid);
+        let secrets = [account_secret(self.tcp), certificate_secret(self.tcp)].map(|name| observed.secrets.get(&name));
+        let proven = self
+            .proven(&mut store, &credentials.pods, named.cloned(), secrets)
+            .await;
+        let unrecorded = if proven.map_err(failed)?.is_some() {
             Unrecorded::Adopt
         } else {
             self.refuse_taken_names(facts)?;

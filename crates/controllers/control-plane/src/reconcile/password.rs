@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
+use api::kamaji::v1alpha1::TenantControlPlane;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
@@ -32,7 +32,6 @@ impl Pass<'_> {
     /// and the store, by `reachable`, cannot be asked.
     pub(super) async fn tell_password(
         &mut self,
-        datastore: &DataStore,
         hosted: &Hosted<'_>,
         objects: &Objects,
         reachable: bool,
@@ -61,7 +60,11 @@ impl Pass<'_> {
             datastore: hosted.datastore.name.clone(),
             source,
         };
-        let credentials = ctx.stores.credentials(&ctx.client, datastore).await?;
+        // Not the one that is asked for, as long as the data moves there.
+        let Some(datastore) = ctx.watches.datastores.get(None, &hosted.datastore.name) else {
+            return Ok(false);
+        };
+        let credentials = ctx.stores.credentials(&ctx.client, &datastore).await?;
         let mut store = Store::connect(&credentials.login).await.map_err(failed)?;
         let claim = claim(self.tcp, &hosted.account);
         if store.set_password(&claim, password).await.map_err(failed)? {

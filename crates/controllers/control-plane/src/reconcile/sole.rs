@@ -3,13 +3,19 @@
 //! The store has written down whose it is, unless an older operator has set it up. Then what the status of the control plane
 //! in it says keeps others out until that one was taken over.
 
+use api::kamaji::names::PASSWORD_KNOWN_ANNOTATION;
 use api::kamaji::v1alpha1::{DataStore, Driver, TenantControlPlane};
 use k8s_openapi::api::core::v1::Secret;
-use kube::ResourceExt;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use serde_json::json;
 
 use super::Pass;
+use crate::apply::FIELD_MANAGER;
 use crate::datastore::claim::Held;
+use crate::datastore::known_password::KnownPassword;
 use crate::datastore::nats::NatsError;
+use crate::datastore::store::Login;
 use crate::desired::Account;
 use crate::desired::identity::{self, Ownership};
 use crate::desired::secrets::text;
@@ -40,6 +46,80 @@ impl Pass<'_> {
     }
 }
 
+impl Pass<'_> {
+    /// Fails if a control plane that is not in the store any more was given its password. Who has something in it keeps that.
+    pub(super) fn refuse_known_password(&self, name: &str, login: &Login, held: &Held) -> Result<(), Error> {
+        let Some(password) = own_password(login).filter(|_| *held == Held::default()) else {
+            return Ok(());
+        };
+        let uid = self.tcp.metadata.uid.as_deref().unwrap_or_default();
+        // The same server may have had a DataStore of another name.
+        let stores = self.ctx.watches.datastores.store().state();
+        let is_known =
+            |store: &DataStore| known_password(store).is_some_and(|known| known.owner != uid && known.is(password));
+        match stores.iter().find(|store| is_known(store)) {
+            None => Ok(()),
+            Some(known) => Err(Error::Datastore {
+                datastore: name.to_owned(),
+                source: NatsError::PasswordKnown {
+                    annotation: PASSWORD_KNOWN_ANNOTATION,
+                    datastore: known.name_any(),
+                }
+                .into(),
+            }),
+        }
+    }
+
+    /// Writes down that this control plane is given the store's password, before its pods are.
+    pub(super) async fn record_password(&self, datastore: &DataStore, login: &Login) -> Result<(), Error> {
+        let Some(password) = own_password(login) else {
+            return Ok(());
+        };
+        let ctx = self.ctx;
+        let written = datastore.annotations().get(PASSWORD_KNOWN_ANNOTATION);
+        if written.is_some_and(|written| ctx.tenants.was_given(self.tcp, written, password)) {
+            return Ok(());
+        }
+        let uid = self.tcp.metadata.uid.as_deref().unwrap_or_default();
+        let known = known_password(datastore).filter(|known| known.owner == uid && known.is(password));
+        if let Some(known) = known {
+            ctx.tenants.remember_given(self.tcp, &known.to_string(), password);
+            return Ok(());
+        }
+        let given = KnownPassword::of(uid, password).to_string();
+        let patch = json!({"metadata": {"annotations": {PASSWORD_KNOWN_ANNOTATION: given}}});
+        let parameters = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let datastores: Api<DataStore> = Api::all(ctx.client.clone());
+        let name = datastore.name_any();
+        match datastores.patch(&name, &parameters, &Patch::Merge(&patch)).await {
+            Ok(_) => {
+                ctx.tenants.remember_given(self.tcp, &given, password);
+                Ok(())
+            }
+            Err(source) => Err(Error::Apply {
+                kind: "DataStore",
+                name,
+                source,
+            }),
+        }
+    }
+}
+
+/// The password that the store gives to whoever is in it.
+fn own_password(login: &Login) -> Option<&str> {
+    match login {
+        Login::Nats(login) => Some(&login.login.password),
+        _ => None,
+    }
+}
+
+fn known_password(datastore: &DataStore) -> Option<KnownPassword> {
+    KnownPassword::parse(datastore.annotations().get(PASSWORD_KNOWN_ANNOTATION)?)
+}
+
 fn is_set_up(tcp: &TenantControlPlane) -> bool {
     let storage = tcp.status.as_ref().and_then(|status| status.storage.as_ref());
     let setup = storage.and_then(|storage| storage.setup.as_ref());
@@ -57,8 +137,6 @@ pub(super) fn agreed(tcp: &TenantControlPlane, secret: &Secret, datastore: &str)
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::desired::tests::tcp;
 

@@ -4,8 +4,8 @@
 //! for it. Nothing waits for it.
 
 use std::fmt::Debug;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use kube::api::ListParams;
@@ -30,6 +30,8 @@ where
     /// `None` as long as the kind is not served. Its sender lives as long as the process.
     watch: watch::Receiver<Option<Shared<K>>>,
     asked: Arc<Notify>,
+    /// When it was said last that the kind is not there for us.
+    missed: Arc<Mutex<Option<Instant>>>,
 }
 
 impl<K> Clone for Optional<K>
@@ -40,8 +42,16 @@ where
         Self {
             watch: self.watch.clone(),
             asked: self.asked.clone(),
+            missed: self.missed.clone(),
         }
     }
+}
+
+/// From when on a kind is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Looked {
+    AtOnce,
+    WhenAsked,
 }
 
 impl<K> Optional<K>
@@ -49,23 +59,30 @@ where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
     /// Begins to look for the kind. Must be called inside a tokio runtime.
-    pub(super) fn start(client: &Client, config: watcher::Config, trim: fn(&mut K), shutdown: &Shutdown) -> Self {
+    pub(super) fn start(client: &Client, from: Looked, trim: fn(&mut K), shutdown: &Shutdown) -> Self {
         let (found, watch) = watch::channel(None);
-        let asked = Arc::<Notify>::default();
+        let (asked, missed) = (Arc::<Notify>::default(), Arc::<Mutex<Option<Instant>>>::default());
         let optional = Self {
             watch,
             asked: asked.clone(),
+            missed: missed.clone(),
         };
         let (api, shutdown) = (Api::<K>::all(client.clone()), shutdown.clone());
         tokio::spawn(async move {
             let look = async {
-                // Not there, and not to be read by us, is the same here.
-                while api.list(&ListParams::default().limit(1)).await.is_err() {
+                if from == Looked::WhenAsked {
+                    asked.notified().await;
+                }
+                while let Err(error) = api.list(&ListParams::default().limit(1)).await {
+                    // Not there, and not to be read by us, is the same here.
+                    if matches!(&error, kube::Error::Api(status) if matches!(status.code, 403 | 404)) {
+                        *missed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+                    }
                     tokio::time::sleep(SHORTEST).await;
                     // Whichever is first: the next look tells.
                     let _ = tokio::time::timeout(ABSENT, asked.notified()).await;
                 }
-                let watch = Shared::start(api.clone(), config, trim, &shutdown);
+                let watch = Shared::start(api.clone(), watcher::Config::default(), trim, &shutdown);
                 watch.ready().await;
                 found.send_replace(Some(watch));
                 std::future::pending::<()>().await;
@@ -85,6 +102,12 @@ where
             self.asked.notify_one();
         }
         served
+    }
+
+    /// Whether it is known if the kind is served. It is looked for if not: somebody may have installed it meanwhile.
+    pub(crate) fn is_known(&self) -> bool {
+        let missed = *self.missed.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_served() || missed.is_some_and(|at| at.elapsed() < 2 * SHORTEST)
     }
 
     /// The object of that name, if it is known.

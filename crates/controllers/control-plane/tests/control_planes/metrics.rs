@@ -91,6 +91,13 @@ async fn every_metric_has_its_name_labels_and_value() {
         ),
         "1"
     );
+    assert_eq!(
+        value(
+            "cotenant_operator_datastore_reachable",
+            &[("datastore_name", "default")]
+        ),
+        "1"
+    );
     // Three of the control plane's own leaves and the store's; three Secrets with kubeconfigs.
     for (strategy, count) in [("x509", "4"), ("kubeconfig", "3")] {
         let labels = with(&[("strategy", strategy), ("status", "valid")]);

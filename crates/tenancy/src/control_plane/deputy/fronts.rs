@@ -30,6 +30,9 @@ const SHARED_ENDINGS: &[&str] = &[
     "config-frontend",
     "config-global",
     "group.name",
+    "auth-proxy-set-headers",
+    "custom-headers",
+    "router.middlewares",
 ];
 
 /// The same, by what the key contains: rules of a load balancer.
@@ -205,6 +208,18 @@ mod tests {
     #[case::raw("annotations", "haproxy-ingress.github.io/config-backend", "", Some("ReachesBeyond"))]
     #[case::balanced("annotations", "haproxy-ingress.github.io/balance-algorithm", "leastconn", None)]
     #[case::group("annotations", "alb.ingress.kubernetes.io/group.name", "gas", Some("ReachesBeyond"))]
+    #[case::middlewares(
+        "annotations",
+        "traefik.ingress.kubernetes.io/router.middlewares",
+        "gas-strip@kubernetescrd",
+        Some("ReachesBeyond")
+    )]
+    #[case::headers(
+        "annotations",
+        "nginx.ingress.kubernetes.io/custom-headers",
+        "gas/headers",
+        Some("ReachesBeyond")
+    )]
     #[case::order("annotations", "alb.ingress.kubernetes.io/group.order", "1", None)]
     #[case::action("annotations", "alb.ingress.kubernetes.io/actions.gas", "{}", Some("ReachesBeyond"))]
     #[case::condition(

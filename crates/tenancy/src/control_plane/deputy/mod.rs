@@ -55,6 +55,7 @@ const OWN_CONTAINERS: &[&str] = &[
     "kube-controller-manager",
     "kube-scheduler",
     "konnectivity-server",
+    "tls-router",
     "chmod",
 ];
 

@@ -1,0 +1,216 @@
+//! kine's table of one control plane: the rows that are its keys, as kine's SQL drivers read and write them.
+//!
+//! A row is one change of one key, `id` is its revision, and the row with the highest `id` of a name is what the key is now.
+//! Rows without changes have names of kine's own: `compact_rev_key`, whose `prev_revision` is the revision up to which history
+//! is gone, and `gap-<id>` where an `id` was used up by nobody. The shape is kine's own since 0.11 (`pkg/drivers/pgsql`,
+//! `pkg/drivers/mysql`).
+//!
+//! All rows are read and written as the control plane's own user: whoever has its password may put functions there that run
+//! with the rights of whoever comes by ([`super::sql`]). Answers are asked for by size before they are asked for.
+
+mod mysql;
+mod postgres;
+
+use std::collections::HashMap;
+
+use super::claim::Claim;
+use super::error::StoreError;
+use super::store::Login;
+
+use self::mysql::MySqlTable;
+use self::postgres::PostgresTable;
+
+/// Where API servers behind kine keep their keys.
+pub(crate) const PREFIX: &str = "/registry/";
+/// A key of kine's own below the prefix, and what it says.
+const HEALTH: (&str, &str) = ("/registry/health", r#"{"health":"true"}"#);
+
+/// Keys that are looked at together.
+const PAGE: i64 = 500;
+/// Bytes of keys and values that are read at a time.
+const PAGE_BYTES: i64 = 8 * 1024 * 1024;
+/// What one key and its value may have. API servers write 1.5 MiB at most.
+const ROW_BYTES: i64 = 16 * 1024 * 1024;
+
+/// One change of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    /// The revision.
+    pub(crate) id: i64,
+    /// The whole name, with [`PREFIX`].
+    pub(crate) name: String,
+    /// Empty if deleted.
+    pub(crate) value: Vec<u8>,
+    /// Seconds after which kine deletes the key; zero for never.
+    pub(crate) lease: i64,
+    pub(crate) deleted: bool,
+}
+
+/// Which rows.
+#[derive(Clone, Copy, Debug)]
+enum Stretch<'a> {
+    /// The newest row of each name after this one, by name.
+    Names { after: &'a str },
+    /// All rows after one revision up to another, by revision.
+    Changes { after: i64, upto: i64 },
+}
+
+/// An open table.
+#[derive(Debug)]
+pub(crate) enum KineTable {
+    Postgres(Box<PostgresTable>),
+    MySql(Box<MySqlTable>),
+}
+
+/// Sends a call to whichever server it is.
+macro_rules! either {
+    ($table:expr, $inner:ident => $call:expr) => {
+        match $table {
+            KineTable::Postgres($inner) => $call,
+            KineTable::MySql($inner) => $call,
+        }
+    };
+}
+
+impl KineTable {
+    /// Logs in as the control plane's user, whose password this has to be. `None`: the store has no such tables.
+    pub(crate) async fn open(login: &Login, claim: &Claim, password: &str) -> Result<Option<Self>, StoreError> {
+        Ok(match login {
+            Login::Postgres(login) => Some(Self::Postgres(Box::new(
+                PostgresTable::open(login, claim, password).await?,
+            ))),
+            Login::MySql(login) => Some(Self::MySql(Box::new(MySqlTable::open(login, claim, password).await?))),
+            Login::Etcd(_) | Login::Nats(_) => None,
+        })
+    }
+
+    /// Makes the table as kine does, if it is not there.
+    pub(crate) async fn make(&mut self) -> Result<(), StoreError> {
+        Ok(either!(self, table => Box::pin(table.make()).await)?)
+    }
+
+    /// The newest revision.
+    pub(crate) async fn newest(&mut self) -> Result<i64, StoreError> {
+        let statement = "SELECT CAST(COALESCE(MAX(id), 0) AS CHAR(20)) FROM kine";
+        self.number("read the revision", statement).await
+    }
+
+    /// Keys that are there now.
+    pub(crate) async fn count(&mut self) -> Result<i64, StoreError> {
+        let statement = "SELECT CAST(COUNT(*) AS CHAR(20)) FROM kine JOIN (SELECT MAX(id) AS id FROM kine WHERE name LIKE \
+                         '/registry/%' GROUP BY name) AS latest ON latest.id = kine.id WHERE deleted = 0 AND name <> \
+                         '/registry/health'";
+        self.number("count keys", statement).await
+    }
+
+    /// Rows with names that are neither below the prefix nor kine's own. An API server with another prefix has written them.
+    pub(crate) async fn strangers(&mut self) -> Result<i64, StoreError> {
+        let statement = "SELECT CAST(COUNT(*) AS CHAR(20)) FROM kine WHERE name NOT LIKE '/registry/%' AND name NOT LIKE \
+                         'gap-%' AND name NOT IN ('compact_rev_key', '/registry')";
+        self.number("look for other keys", statement).await
+    }
+
+    async fn number(&mut self, step: &'static str, statement: &'static str) -> Result<i64, StoreError> {
+        let text = either!(self, table => Box::pin(table.text(step, statement)).await)?;
+        Ok(text.trim().parse().unwrap_or_default())
+    }
+
+    /// What keys are now, as many after this name as fit into a page; and after which name the next page begins.
+    pub(crate) async fn page(&mut self, after: &str) -> Result<(Vec<Row>, Option<String>), StoreError> {
+        let (mut rows, _) = self.read(Stretch::Names { after }).await?;
+        let last = rows.last().map(|row| row.name.clone());
+        rows.retain(|row| !row.deleted && row.name != HEALTH.0);
+        Ok((rows, last))
+    }
+
+    /// Changes after one revision up to another, as many as fit into a page; and the last revision among them. `None`:
+    /// there are none.
+    pub(crate) async fn changes(&mut self, after: i64, upto: i64) -> Result<(Vec<Row>, Option<i64>), StoreError> {
+        let (mut rows, last) = self.read(Stretch::Changes { after, upto }).await?;
+        rows.retain(|row| row.name != HEALTH.0);
+        Ok((rows, last))
+    }
+
+    /// Both looks in one snapshot: what was small is still there, and still small.
+    async fn read(&mut self, stretch: Stretch<'_>) -> Result<(Vec<Row>, Option<i64>), StoreError> {
+        either!(self, table => Box::pin(table.begin_snapshot()).await)?;
+        let sizes = either!(self, table => Box::pin(table.sizes(stretch)).await)?;
+        let ids = fitting(&sizes)?;
+        let rows = either!(self, table => Box::pin(table.rows(&ids)).await)?;
+        either!(self, table => Box::pin(table.commit()).await)?;
+        let mut by_id: HashMap<i64, Row> = rows.into_iter().map(|row| (row.id, row)).collect();
+        let rows = ids.iter().filter_map(|id| by_id.remove(id)).collect();
+        Ok((rows, ids.last().copied()))
+    }
+
+    /// What is there under these names.
+    pub(crate) async fn find(&mut self, names: &[String]) -> Result<Vec<Row>, StoreError> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(either!(self, table => Box::pin(table.find(names)).await)?)
+    }
+
+    /// Puts rows in the place of all that is there under their names. What is `deleted` leaves nothing. Only for a table
+    /// that no kine reads yet.
+    pub(crate) async fn replace(&mut self, rows: &[Row]) -> Result<(), StoreError> {
+        let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+        let live: Vec<&Row> = rows.iter().filter(|row| !row.deleted).collect();
+        Ok(either!(self, table => Box::pin(table.replace(&names, &live)).await)?)
+    }
+
+    /// Removes all rows. Only for a table that no kine reads yet.
+    pub(crate) async fn clear(&mut self) -> Result<(), StoreError> {
+        Ok(either!(self, table => Box::pin(table.clear()).await)?)
+    }
+
+    /// Makes this the newest revision, before which history is gone, and writes what kine would write when it starts: it must
+    /// be able to start where it may not write.
+    pub(crate) async fn complete(&mut self, revision: i64) -> Result<(), StoreError> {
+        let (health, says) = HEALTH;
+        Ok(either!(self, table => Box::pin(table.complete(revision, health, says.as_bytes())).await)?)
+    }
+
+    /// Has the server refuse new rows, whoever of the control plane's pods sends them. Returns when writes that were under way
+    /// have ended; reads go on. Can be repeated.
+    pub(crate) async fn freeze(&mut self) -> Result<(), StoreError> {
+        either!(self, table => Box::pin(table.freeze()).await)
+    }
+
+    /// Has the server take new rows again. Can be repeated.
+    pub(crate) async fn thaw(&mut self) -> Result<(), StoreError> {
+        Ok(either!(self, table => Box::pin(table.thaw()).await)?)
+    }
+}
+
+/// As many of the first rows as fit into a page, one at least.
+fn fitting(sizes: &[(i64, i64)]) -> Result<Vec<i64>, StoreError> {
+    let mut sum: i64 = 0;
+    let mut ids = Vec::new();
+    for &(id, size) in sizes {
+        if size > ROW_BYTES {
+            let message = format!("the row {id} has {size} bytes, and no API server writes more than {ROW_BYTES}");
+            return Err(StoreError::Refused(message));
+        }
+        sum = sum.saturating_add(size);
+        if sum > PAGE_BYTES && !ids.is_empty() {
+            break;
+        }
+        ids.push(id);
+    }
+    Ok(ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_has_a_row_at_least_and_no_more_than_fit() {
+        assert_eq!(fitting(&[]).unwrap(), Vec::<i64>::new());
+        assert_eq!(fitting(&[(3, PAGE_BYTES - 1), (4, 1), (5, 1)]).unwrap(), [3, 4]);
+        assert_eq!(fitting(&[(3, PAGE_BYTES + 1), (4, 1)]).unwrap(), [3]);
+        assert!(fitting(&[(3, 1), (4, ROW_BYTES + 1)]).is_err());
+        assert!(fitting(&[(3, i64::MAX)]).is_err());
+    }
+}

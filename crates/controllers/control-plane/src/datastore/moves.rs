@@ -1,0 +1,25 @@
+//! Records of moves in a database: what [`crate::migration`] writes down in both stores, in a table beside the one of
+//! owners and as far out of tenants' reach.
+
+/// What may be written down of one owner.
+pub(super) const PLACES: [&str; 2] = ["leaving", "arriving"];
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Order<'a> {
+    /// Gives what is on record.
+    Read {
+        owner: &'a str,
+        place: &'a str,
+    },
+    /// In the place of what was there.
+    Write {
+        owner: &'a str,
+        place: &'a str,
+        record: &'a str,
+    },
+    Remove {
+        owner: &'a str,
+        place: &'a str,
+    },
+}

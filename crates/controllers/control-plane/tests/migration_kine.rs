@@ -1,0 +1,727 @@
+//! Data that moves between stores of different drivers, with real servers, an operator that works against a real API server
+//! and, in the place of the tenant's API server, a client of etcd with the tenant's own certificate, or of a real kine with the
+//! tenant's own password. It writes, reads, and keeps count.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's own functions are tests too")]
+
+#[allow(dead_code, reason = "not every file of tests needs all of it")]
+mod bed;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use api::kamaji::v1alpha1::{DataStore, Phase, TenantControlPlane};
+use bed::{create, eventually, install, when};
+use control_plane_controller::{Settings, Watches, run};
+use etcd_client::{
+    Certificate, Client as EtcdClient, Compare, CompareOp, ConnectOptions, Error as EtcdError, GetOptions, Identity,
+    PutOptions, TlsOptions, Txn, TxnOp,
+};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Secret};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::{Api, Client, Resource, ResourceExt};
+use local::guard::GuardedDirectory;
+use local::process::{Process, Spec};
+use runtime::Shutdown;
+use runtime::events::Recorder;
+use runtime::metrics::Registry;
+use serde_json::{Value, json};
+use testbed::{ApiServer, EtcdFixture, SqlServer, unique};
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+
+/// An operator that may be killed.
+struct Operator(JoinHandle<()>);
+
+impl Operator {
+    fn start(client: &Client) -> Self {
+        let (client, registry, shutdown) = (client.clone(), Registry::new(), Shutdown::new());
+        let metrics = runtime::controller::Metrics::register(&registry);
+        Self(tokio::spawn(async move {
+            let watches = Watches::start(&client, &shutdown);
+            let events = Recorder::new(client.clone(), "cotenant-operator", Some("test"));
+            let running = run(
+                client,
+                watches,
+                events,
+                Settings::default(),
+                &registry,
+                &metrics,
+                shutdown.clone(),
+            );
+            running.await.unwrap();
+        }))
+    }
+
+    /// Ends it as `kill -9` does: wherever it is.
+    async fn kill(self) {
+        self.0.abort();
+        let _ = self.0.await;
+    }
+}
+
+/// A cluster with our kinds and a DataStore `etcd`.
+struct World {
+    client: Client,
+    namespace: String,
+    etcd: EtcdFixture,
+    _server: ApiServer,
+}
+
+impl World {
+    async fn new() -> Self {
+        let server = ApiServer::start().await;
+        let client = server.client().await;
+        install(&client, api::schema::crd::<DataStore>()).await;
+        install(&client, api::schema::crd::<TenantControlPlane>()).await;
+        let namespace = unique("tenants");
+        create::<Namespace>(&Api::all(client.clone()), json!({"metadata": {"name": namespace}})).await;
+        let node = json!({"metadata": {"name": "admin-1"}, "spec": {"podCIDR": "10.244.7.0/24"}});
+        create::<Node>(&Api::all(client.clone()), node).await;
+        let world = Self {
+            etcd: EtcdFixture::start().await,
+            client,
+            namespace,
+            _server: server,
+        };
+        let files = json!({
+            "ca.crt": world.etcd.ca_cert_pem, "ca.key": world.etcd.ca_key_pem,
+            "tls.crt": world.etcd.root_cert_pem, "tls.key": world.etcd.root_key_pem,
+        });
+        let spec = json!({"driver": "etcd", "endpoints": [world.etcd.endpoint], "tlsConfig": {
+            "certificateAuthority": {"certificate": world.content("etcd", "ca.crt"), "privateKey": world.content("etcd", "ca.key")},
+            "clientCertificate": {"certificate": world.content("etcd", "tls.crt"), "privateKey": world.content("etcd", "tls.key")},
+        }});
+        world.create_datastore("etcd", files, spec).await;
+        world
+    }
+
+    async fn add(&self, name: &str, server: &SqlServer) {
+        let files = json!({
+            "user": server.user, "password": server.password, "ca.crt": server.ca_cert_pem,
+            "tls.crt": server.client.cert_pem, "tls.key": server.client.key_pem,
+        });
+        let spec = json!({
+            "driver": server.driver(),
+            "endpoints": [server.endpoint],
+            "basicAuth": {"username": self.content(name, "user"), "password": self.content(name, "password")},
+            "tlsConfig": {
+                "certificateAuthority": {"certificate": self.content(name, "ca.crt")},
+                "clientCertificate": {"certificate": self.content(name, "tls.crt"), "privateKey": self.content(name, "tls.key")},
+            },
+        });
+        self.create_datastore(name, files, spec).await;
+    }
+
+    fn content(&self, name: &str, key: &str) -> Value {
+        json!({"secretReference": {"name": name, "namespace": self.namespace, "keyPath": key}})
+    }
+
+    async fn create_datastore(&self, name: &str, files: Value, spec: Value) {
+        create::<Secret>(&self.api(), json!({"metadata": {"name": name}, "stringData": files})).await;
+        let stores: Api<DataStore> = Api::all(self.client.clone());
+        create(&stores, json!({"metadata": {"name": name}, "spec": spec})).await;
+    }
+
+    fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// A control plane that is ready in the store `etcd`. Its schema is its UID.
+    async fn control_plane(&self, name: &str) -> String {
+        let object = json!({
+            "metadata": {"name": name, "namespace": self.namespace},
+            "spec": {
+                "dataStore": "etcd",
+                "controlPlane": {"deployment": {"replicas": 1}, "service": {"serviceType": "ClusterIP"}},
+                "kubernetes": {"version": "v1.36.3"},
+                "networkProfile": {"port": 6443},
+            },
+        });
+        let made = create(&self.api::<TenantControlPlane>(), object).await;
+        self.until_ready_in(name, "etcd").await;
+        made.uid().unwrap()
+    }
+
+    async fn ask_for(&self, name: &str, datastore: &str) {
+        let patch = Patch::Merge(json!({"spec": {"dataStore": datastore}}));
+        let tenants: Api<TenantControlPlane> = self.api();
+        tenants.patch(name, &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    /// Says of all pods of a control plane that they are ready, as a kubelet would.
+    async fn make_pods_ready(&self, name: &str) {
+        let labels = ListParams::default().labels(&format!("kamaji.clastix.io/name={name}"));
+        let status = json!({"status": {
+            "phase": "Running",
+            "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-11-20T12:00:00Z"}],
+        }});
+        let pods: Api<Pod> = self.api();
+        for pod in pods.list(&labels).await.unwrap() {
+            let parameters = PatchParams::default();
+            let _ = pods
+                .patch_status(&pod.name_any(), &parameters, &Patch::Merge(&status))
+                .await;
+        }
+    }
+
+    /// The store that the status says the data is in.
+    async fn until_in(&self, name: &str, datastore: &str, ready: bool) {
+        let tenants: Api<TenantControlPlane> = self.api();
+        eventually(&format!("{name} is in {datastore}"), || async {
+            if ready {
+                self.make_pods_ready(name).await;
+            }
+            let status = tenants.get(name).await.unwrap().status.unwrap_or_default();
+            let storage = status.storage.as_ref();
+            let there = storage.and_then(|storage| storage.data_store_name.as_deref()) == Some(datastore);
+            let settled = !ready || status.phase() == Some(Phase::Ready);
+            when(there && settled, || format!("{status:#?}"))
+        })
+        .await;
+    }
+
+    async fn until_ready_in(&self, name: &str, datastore: &str) {
+        self.until_in(name, datastore, true).await;
+    }
+
+    async fn until_reason(&self, name: &str, reason: &str) {
+        let tenants: Api<TenantControlPlane> = self.api();
+        eventually(&format!("{name} says {reason}"), || async {
+            let conditions = tenants.get(name).await.unwrap().status.unwrap_or_default().conditions;
+            let found = conditions
+                .iter()
+                .any(|one| one.type_ == "DataStoreReady" && one.reason == reason);
+            when(found, || format!("{conditions:#?}"))
+        })
+        .await;
+    }
+
+    async fn secret(&self, name: &str) -> BTreeMap<String, String> {
+        let data = self.api::<Secret>().get(name).await.unwrap().data.unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        data.into_iter().map(|(key, value)| (key, text(value.0))).collect()
+    }
+}
+
+/// The kine of a control plane's pod, run as a program of this machine: what a kubelet would do, with a port instead of a
+/// socket.
+struct Kine {
+    process: Process,
+    port: u16,
+    _directory: GuardedDirectory,
+}
+
+impl Kine {
+    async fn start(world: &World, name: &str) -> Self {
+        let directory = GuardedDirectory::create(&std::env::temp_dir(), "cotenant-kine-").unwrap();
+        let root = directory.path().to_str().unwrap();
+        for (file, content) in world.secret(&format!("{name}-datastore-certificate")).await {
+            write_secret(&directory.path().join(file), &content);
+        }
+        let deployment = world.api::<Deployment>().get(name).await.unwrap();
+        let pod = deployment.spec.unwrap().template.spec.unwrap();
+        let container = pod.containers.iter().find(|one| one.name == "kine").unwrap();
+        let variables = world.secret(&format!("{name}-datastore-config")).await;
+        let port = free_port();
+        let arguments = container.args.iter().flatten().map(|argument| {
+            let mut argument = argument.replace("/certs", root);
+            for (name, value) in &variables {
+                argument = argument.replace(&format!("$({name})"), value);
+            }
+            argument.replace("unix:///uds/kine", &format!("tcp://127.0.0.1:{port}"))
+        });
+        let arguments = arguments.chain(["--metrics-bind-address=0".to_owned()]);
+        let program = local::programs::locate().unwrap().path("kine");
+        let log = directory.path().join("kine.log");
+        let process = Process::start(Spec::new("kine", program, log).args(arguments)).unwrap();
+        Self {
+            process,
+            port,
+            _directory: directory,
+        }
+    }
+
+    async fn tenant(&self) -> Tenant {
+        let address = format!("http://127.0.0.1:{}", self.port);
+        let client = eventually("kine answers", || async {
+            let connected = EtcdClient::connect([&address], None).await;
+            let mut client = connected.map_err(|error| error.to_string())?;
+            let asked = client.get("/registry/health", None).await;
+            let asked = asked.map_err(|error| format!("{error}\n{}", local::process::tail(self.process.log())))?;
+            when(asked.kvs().len() == 1, || "there is no health".to_owned())?;
+            Ok(client)
+        })
+        .await;
+        Tenant {
+            client,
+            prefix: "/registry/".to_owned(),
+        }
+    }
+}
+
+fn write_secret(path: &Path, content: &str) {
+    std::fs::write(path, content).unwrap();
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// Whoever writes and reads a control plane's keys.
+#[derive(Clone)]
+struct Tenant {
+    client: EtcdClient,
+    prefix: String,
+}
+
+impl Tenant {
+    async fn of_etcd(etcd: &EtcdFixture, uid: &str) -> Self {
+        let certificate = etcd.client_certificate(uid);
+        let tls = TlsOptions::new()
+            .ca_certificate(Certificate::from_pem(&etcd.ca_cert_pem))
+            .identity(Identity::from_pem(&certificate.cert_pem, &certificate.key_pem));
+        let options = ConnectOptions::new()
+            .with_tls(tls)
+            .with_timeout(Duration::from_secs(20));
+        Self {
+            client: EtcdClient::connect([etcd.url()], Some(options)).await.unwrap(),
+            prefix: format!("/{uid}/"),
+        }
+    }
+
+    fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// Writes as API servers do. Gives whether it is written.
+    async fn put(&mut self, name: &str, value: &str) -> Result<bool, EtcdError> {
+        let key = self.key(name);
+        let found = self.get(name).await?;
+        let revision = found.map_or(0, |(_, revision)| revision);
+        let compare = Compare::mod_revision(key.as_str(), CompareOp::Equal, revision);
+        let put = TxnOp::put(key.as_str(), value, None);
+        let mut transaction = Txn::new().when([compare]).and_then([put]);
+        if revision != 0 {
+            transaction = transaction.or_else([TxnOp::get(key.as_str(), None)]);
+        }
+        Ok(self.client.txn(transaction).await?.succeeded())
+    }
+
+    /// Deletes as API servers do. Gives whether it is gone.
+    async fn delete(&mut self, name: &str) -> Result<bool, EtcdError> {
+        let key = self.key(name);
+        let Some((_, revision)) = self.get(name).await? else {
+            return Ok(false);
+        };
+        let transaction = Txn::new()
+            .when([Compare::mod_revision(key.as_str(), CompareOp::Equal, revision)])
+            .and_then([TxnOp::delete(key.as_str(), None)])
+            .or_else([TxnOp::get(key.as_str(), None)]);
+        Ok(self.client.txn(transaction).await?.succeeded())
+    }
+
+    /// Value and revision.
+    async fn get(&mut self, name: &str) -> Result<Option<(String, i64)>, EtcdError> {
+        let key = self.key(name);
+        loop {
+            match self.client.get(key.as_str(), None).await {
+                // Clients of etcd try again where rights changed meanwhile.
+                Err(EtcdError::GRpcStatus(status)) if status.message().contains("revision") => {}
+                found => {
+                    let found = found?;
+                    let entry = found.kvs().first();
+                    return Ok(entry.map(|kv| (kv.value_str().unwrap().to_owned(), kv.mod_revision())));
+                }
+            }
+        }
+    }
+
+    async fn all(&mut self, below: &str) -> BTreeMap<String, String> {
+        let options = GetOptions::new().with_prefix();
+        let mut kv = self.client.kv_client().max_decoding_message_size(64 * 1024 * 1024);
+        let found = kv.get(self.key(below), Some(options)).await.unwrap();
+        let name = |key: &str| key.strip_prefix(&self.prefix).unwrap().to_owned();
+        let entries = found.kvs().iter();
+        entries
+            .map(|kv| (name(kv.key_str().unwrap()), kv.value_str().unwrap().to_owned()))
+            .collect()
+    }
+
+    async fn revision(&mut self) -> i64 {
+        let found = self
+            .client
+            .get(self.key("configmaps/default/000000"), None)
+            .await
+            .unwrap();
+        found.header().unwrap().revision()
+    }
+}
+
+fn object(number: usize) -> (String, String) {
+    let name = format!("configmaps/default/{number:06}");
+    // A value that is no text in any of the databases' sense of it.
+    let value = format!("{number}:'\\\"`\u{1}\u{fffd}{}", "x".repeat(1000));
+    (name, value)
+}
+
+/// Objects of a kilobyte each, into an etcd.
+async fn fill(tenant: &Tenant, count: usize) {
+    let numbers: Vec<usize> = (0..count).collect();
+    for numbers in numbers.chunks(200) {
+        let puts = numbers.iter().map(|number| {
+            let mut client = tenant.client.clone();
+            let (name, value) = object(*number);
+            let key = tenant.key(&name);
+            async move { client.put(key, value, None).await.map(drop) }
+        });
+        futures::future::try_join_all(puts).await.unwrap();
+    }
+}
+
+/// What a tenant does meanwhile.
+struct Traffic {
+    stop: Arc<AtomicBool>,
+    /// Keys of which the store said that they are written.
+    written: Arc<Mutex<BTreeMap<String, String>>>,
+    refused: Arc<AtomicUsize>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Traffic {
+    /// Writes and reads one after another until it is stopped.
+    fn start(tenant: &Tenant) -> Self {
+        let (stop, refused) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let written = Arc::new(Mutex::new(BTreeMap::new()));
+        let writer = {
+            let mut tenant = tenant.clone();
+            let (stop, refused, written) = (stop.clone(), refused.clone(), written.clone());
+            tokio::spawn(async move {
+                for number in 0_usize.. {
+                    if stop.load(Ordering::SeqCst) {
+                        return;
+                    }
+                    // One key again and again, and new ones, of which some go again.
+                    let name = if number.is_multiple_of(2) { number } else { 1 };
+                    let (name, value) = (format!("secrets/default/{name}"), number.to_string());
+                    if tenant.put(&name, &value).await.unwrap_or_default() {
+                        written.lock().await.insert(name.clone(), value);
+                        if number % 10 == 4 && tenant.delete(&name).await.unwrap_or_default() {
+                            written.lock().await.remove(&name);
+                        }
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    } else {
+                        refused.fetch_add(1, Ordering::SeqCst);
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                    }
+                }
+            })
+        };
+        let reader = {
+            let (mut tenant, stop) = (tenant.clone(), stop.clone());
+            tokio::spawn(async move {
+                while !stop.load(Ordering::SeqCst) {
+                    let found = tenant.get(&object(7).0).await.expect("reads never fail");
+                    assert!(found.is_some(), "what is there is found");
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            })
+        };
+        Self {
+            stop,
+            written,
+            refused,
+            tasks: vec![writer, reader],
+        }
+    }
+
+    async fn until_refused(&self) {
+        let before = self.refused.load(Ordering::SeqCst);
+        eventually("writes wait", || async {
+            when(self.refused.load(Ordering::SeqCst) > before, || {
+                "none is refused".to_owned()
+            })
+        })
+        .await;
+    }
+
+    async fn until_writing(&self) {
+        let before = self.written.lock().await.len();
+        eventually("writes go on", || async {
+            let now = self.written.lock().await.len();
+            when(now > before + 5, || format!("{before} {now}"))
+        })
+        .await;
+    }
+
+    /// What was written last under each key.
+    async fn end(self) -> BTreeMap<String, String> {
+        self.stop.store(true, Ordering::SeqCst);
+        for task in self.tasks {
+            task.await.unwrap();
+        }
+        std::mem::take(&mut *self.written.lock().await)
+    }
+}
+
+/// Nothing that was ever acknowledged is missing or changed, and nothing else is there.
+async fn nothing_is_lost(tenant: &mut Tenant, objects: usize, written: &BTreeMap<String, String>) {
+    let found = tenant.all("configmaps/").await;
+    assert_eq!(found.len(), objects);
+    for number in 0..objects {
+        let (name, value) = object(number);
+        assert_eq!(found.get(&name), Some(&value), "{name}");
+    }
+    let found = tenant.all("secrets/").await;
+    for (name, value) in written {
+        assert_eq!(found.get(name), Some(value), "{name}");
+    }
+}
+
+/// What one move took, and what holds afterwards.
+async fn moves(world: &World, from: &mut Tenant, to: &str, objects: usize, written: &mut BTreeMap<String, String>) {
+    let traffic = Traffic::start(from);
+    traffic.until_writing().await;
+    let began = Instant::now();
+    world.ask_for("mover", to).await;
+    traffic.until_refused().await;
+    let frozen = Instant::now();
+    world.until_in("mover", to, false).await;
+    println!(
+        "to={to} objects={objects} copy_ms={} switch_ms={}",
+        frozen.duration_since(began).as_millis(),
+        frozen.elapsed().as_millis()
+    );
+    assert!(traffic.refused.load(Ordering::SeqCst) > 0);
+    written.extend(traffic.end().await);
+    assert!(written.len() > 5, "{}", written.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn data_moves_from_etcd_to_postgres_and_nothing_is_lost() {
+    const OBJECTS: usize = 10_000;
+    let world = World::new().await;
+    let postgres = SqlServer::postgres().await;
+    world.add("postgres", &postgres).await;
+    let operator = Operator::start(&world.client);
+    let uid = world.control_plane("mover").await;
+    let mut at_etcd = Tenant::of_etcd(&world.etcd, &uid).await;
+    fill(&at_etcd, OBJECTS).await;
+    let lease = at_etcd.client.lease_grant(3600, None).await.unwrap().id();
+    let expires = PutOptions::new().with_lease(lease);
+    let event = at_etcd.key("events/default/one");
+    at_etcd.client.put(event, "event", Some(expires)).await.unwrap();
+    let mut written = BTreeMap::new();
+
+    moves(&world, &mut at_etcd, "postgres", OBJECTS, &mut written).await;
+    let left_at = at_etcd.revision().await;
+    let kine = Kine::start(&world, "mover").await;
+    let mut at_postgres = kine.tenant().await;
+    nothing_is_lost(&mut at_postgres, OBJECTS, &written).await;
+    assert!(
+        !at_postgres
+            .put("secrets/default/late", "late")
+            .await
+            .unwrap_or_default(),
+        "not before all pods use it"
+    );
+    world.until_ready_in("mover", "postgres").await;
+    assert!(at_postgres.put("secrets/default/late", "late").await.unwrap());
+    assert!(at_postgres.revision().await > left_at, "revisions go on");
+    assert_eq!(at_postgres.get("events/default/one").await.unwrap().unwrap().0, "event");
+    // Whoever watched before has to list again, and learns it.
+    let options = etcd_client::WatchOptions::new()
+        .with_prefix()
+        .with_start_revision(left_at - 100);
+    let mut watch = at_postgres.client.watch("/registry/", Some(options)).await.unwrap();
+    let told = async {
+        while let Ok(Some(told)) = watch.message().await {
+            if told.compact_revision() > 0 {
+                return true;
+            }
+        }
+        false
+    };
+    let told = tokio::time::timeout(Duration::from_mins(1), told).await;
+    assert_eq!(told.ok(), Some(true), "history is gone");
+
+    operator.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn data_moves_from_etcd_through_both_databases_and_back_again() {
+    const OBJECTS: usize = 2_000;
+    let world = World::new().await;
+    let (postgres, mariadb) = (SqlServer::postgres().await, SqlServer::mariadb().await);
+    world.add("postgres", &postgres).await;
+    world.add("mariadb", &mariadb).await;
+    let operator = Operator::start(&world.client);
+    let uid = world.control_plane("mover").await;
+    let mut at_etcd = Tenant::of_etcd(&world.etcd, &uid).await;
+    fill(&at_etcd, OBJECTS).await;
+    let mut written = BTreeMap::new();
+
+    moves(&world, &mut at_etcd, "postgres", OBJECTS, &mut written).await;
+    let first_kine = Kine::start(&world, "mover").await;
+    let mut at_postgres = first_kine.tenant().await;
+    nothing_is_lost(&mut at_postgres, OBJECTS, &written).await;
+    world.until_ready_in("mover", "postgres").await;
+
+    moves(&world, &mut at_postgres, "mariadb", OBJECTS, &mut written).await;
+    let left_at = at_postgres.revision().await;
+    let second_kine = Kine::start(&world, "mover").await;
+    let mut at_mariadb = second_kine.tenant().await;
+    nothing_is_lost(&mut at_mariadb, OBJECTS, &written).await;
+    assert_eq!(at_mariadb.all("").await, at_postgres.all("").await);
+    assert!(at_mariadb.revision().await > left_at, "revisions go on");
+    assert!(
+        !at_mariadb.put("secrets/default/late", "late").await.unwrap_or_default(),
+        "not before all pods use it"
+    );
+    world.until_ready_in("mover", "mariadb").await;
+    drop(first_kine);
+    until_gone("postgres", &uid, || postgres.run("SELECT datname FROM pg_database")).await;
+
+    moves(&world, &mut at_mariadb, "etcd", OBJECTS, &mut written).await;
+    let left_at = at_mariadb.revision().await;
+    let mut at_etcd = Tenant::of_etcd(&world.etcd, &uid).await;
+    nothing_is_lost(&mut at_etcd, OBJECTS, &written).await;
+    let mut left = at_mariadb.all("").await;
+    // A key of kine's own.
+    left.remove("health");
+    assert_eq!(at_etcd.all("").await, left);
+    assert!(at_etcd.revision().await > left_at, "revisions go on");
+    world.until_ready_in("mover", "etcd").await;
+    assert!(at_etcd.put("secrets/default/late", "late").await.unwrap());
+    drop(second_kine);
+    until_gone("mariadb", &uid, || mariadb.run("SHOW DATABASES")).await;
+    operator.kill().await;
+}
+
+/// The control plane's database is not among those that a server has.
+async fn until_gone<Asked>(store: &str, uid: &str, databases: impl Fn() -> Asked)
+where
+    Asked: Future<Output = Result<String, String>>,
+{
+    eventually(&format!("{store} is emptied"), || async {
+        let found = databases().await?;
+        when(!found.contains(uid), || found)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_database_that_fails_leaves_everything_in_the_etcd_until_it_is_back() {
+    const OBJECTS: usize = 3_000;
+    let world = World::new().await;
+    let postgres = SqlServer::postgres().await;
+    world.add("postgres", &postgres).await;
+    let operator = Operator::start(&world.client);
+    let uid = world.control_plane("mover").await;
+    let at_etcd = Tenant::of_etcd(&world.etcd, &uid).await;
+    fill(&at_etcd, OBJECTS).await;
+    let traffic = Traffic::start(&at_etcd);
+    world.ask_for("mover", "postgres").await;
+    eventually("the copy has begun", || async {
+        let found = postgres.run("SELECT datname FROM pg_database").await?;
+        when(found.contains(&uid), || found)
+    })
+    .await;
+    postgres.freeze(true).await;
+    world.until_reason("mover", "MigrationInterrupted").await;
+    traffic.until_writing().await;
+    world.until_in("mover", "etcd", false).await;
+    postgres.freeze(false).await;
+    world.until_ready_in("mover", "postgres").await;
+    let kine = Kine::start(&world, "mover").await;
+    let mut at_postgres = kine.tenant().await;
+    nothing_is_lost(&mut at_postgres, OBJECTS, &traffic.end_where_it_was_left().await).await;
+    operator.kill().await;
+}
+
+/// A move during which operators come and go.
+async fn moves_with_killed_operators(world: &World, from: &Tenant, to: &str) -> (Operator, BTreeMap<String, String>) {
+    let traffic = Traffic::start(from);
+    world.ask_for("mover", to).await;
+    for lived_ms in (0_u64..10).map(|round| 200 + round * 200) {
+        let operator = Operator::start(&world.client);
+        tokio::time::sleep(Duration::from_millis(lived_ms)).await;
+        operator.kill().await;
+        world.make_pods_ready("mover").await;
+    }
+    let operator = Operator::start(&world.client);
+    world.until_ready_in("mover", to).await;
+    (operator, traffic.end_where_it_was_left().await)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn operators_that_are_killed_on_the_way_into_a_database_and_out_of_it_end_where_one_would() {
+    const OBJECTS: usize = 1_000;
+    let world = World::new().await;
+    let (mariadb, postgres) = (SqlServer::mariadb().await, SqlServer::postgres().await);
+    world.add("mariadb", &mariadb).await;
+    world.add("postgres", &postgres).await;
+    let operator = Operator::start(&world.client);
+    let uid = world.control_plane("mover").await;
+    let at_etcd = Tenant::of_etcd(&world.etcd, &uid).await;
+    fill(&at_etcd, OBJECTS).await;
+    operator.kill().await;
+    let (operator, mut written) = moves_with_killed_operators(&world, &at_etcd, "mariadb").await;
+    let kine = Kine::start(&world, "mover").await;
+    let mut at_mariadb = kine.tenant().await;
+    nothing_is_lost(&mut at_mariadb, OBJECTS, &written).await;
+    assert!(at_mariadb.put("secrets/default/late", "late").await.unwrap());
+
+    operator.kill().await;
+    let (operator, later) = moves_with_killed_operators(&world, &at_mariadb, "postgres").await;
+    written.extend(later);
+    drop(kine);
+    let kine = Kine::start(&world, "mover").await;
+    let mut at_postgres = kine.tenant().await;
+    nothing_is_lost(&mut at_postgres, OBJECTS, &written).await;
+    assert!(at_postgres.put("secrets/default/later", "later").await.unwrap());
+
+    // And when it is deleted, nothing stays anywhere.
+    drop(kine);
+    let tenants: Api<TenantControlPlane> = world.api();
+    tenants.delete("mover", &DeleteParams::default()).await.unwrap();
+    eventually("it is gone", || async {
+        let found = tenants.get_opt("mover").await.unwrap();
+        when(found.is_none(), || format!("{:#?}", found.unwrap().status))
+    })
+    .await;
+    let keys = world
+        .etcd
+        .etcdctl(&["get", "--prefix", "--keys-only", "/"])
+        .await
+        .unwrap();
+    assert!(!keys.contains(&uid), "{keys}");
+    until_gone("mariadb", &uid, || mariadb.run("SHOW DATABASES")).await;
+    until_gone("postgres", &uid, || postgres.run("SELECT datname FROM pg_database")).await;
+    let records = mariadb
+        .run("SELECT COUNT(*) FROM `cotenant.dev`.`moves`")
+        .await
+        .unwrap();
+    assert_eq!(records.trim(), "0");
+    operator.kill().await;
+}
+
+impl Traffic {
+    /// The same as [`Self::end`] where the store may be gone by now, and reads with it.
+    async fn end_where_it_was_left(self) -> BTreeMap<String, String> {
+        self.stop.store(true, Ordering::SeqCst);
+        for task in self.tasks {
+            let _ = task.await;
+        }
+        std::mem::take(&mut *self.written.lock().await)
+    }
+}

@@ -1,0 +1,94 @@
+//! A NATS store that is used again, against a real server: whoever was in it before knows its password.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's own functions are tests too")]
+
+mod bed;
+
+use api::kamaji::names::PASSWORD_KNOWN_ANNOTATION;
+use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+use testbed::NatsFixture;
+
+use bed::{World, create, eventually, when};
+
+async fn create_datastore(world: &World, name: &str, nats: &NatsFixture) {
+    let values = json!({"user": nats.user, "password": nats.password, "ca.crt": nats.ca_cert_pem,
+        "tls.crt": nats.client.cert_pem, "tls.key": nats.client.key_pem});
+    create::<Secret>(&world.api(), json!({"metadata": {"name": name}, "stringData": values})).await;
+    let from = |key: &str| json!({"secretReference": {"name": name, "namespace": world.namespace, "keyPath": key}});
+    let spec = json!({
+        "driver": "NATS",
+        "endpoints": [nats.endpoint],
+        "basicAuth": {"username": from("user"), "password": from("password")},
+        "tlsConfig": {
+            "certificateAuthority": {"certificate": from("ca.crt")},
+            "clientCertificate": {"certificate": from("tls.crt"), "privateKey": from("tls.key")},
+        },
+    });
+    let datastores: Api<DataStore> = Api::all(world.client.clone());
+    create(&datastores, json!({"metadata": {"name": name}, "spec": spec})).await;
+}
+
+async fn until_refused(world: &World, name: &str) {
+    eventually(&format!("{name} is refused"), || async {
+        let conditions = world.control_plane(name).await.status.unwrap_or_default().conditions;
+        let told = conditions
+            .iter()
+            .any(|one| one.message.contains("has had its password"));
+        when(told, || format!("{conditions:#?}"))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_in_nats_is_given_on_with_another_password_only() {
+    let world = World::new(&[]).await;
+    let mut nats = NatsFixture::start().await;
+    create_datastore(&world, "nats", &nats).await;
+    let datastores: Api<DataStore> = Api::all(world.client.clone());
+    let known = async || {
+        let datastore = datastores.get("nats").await.unwrap();
+        let known = datastore.annotations().get(PASSWORD_KNOWN_ANNOTATION).cloned();
+        known.unwrap_or_default()
+    };
+    let uid = world
+        .create_control_plane("first", json!({"dataStore": "nats"}))
+        .await
+        .uid()
+        .unwrap();
+    world.until_carried_out("first").await;
+    let given = known().await;
+    assert!(given.starts_with(&format!("{uid}:")), "{given}");
+    assert!(!given.contains(&nats.password), "{given}");
+
+    let control_planes: Api<TenantControlPlane> = world.api();
+    control_planes.delete("first", &DeleteParams::default()).await.unwrap();
+    eventually("first is gone", || async {
+        let left = control_planes.get_opt("first").await.unwrap();
+        when(left.is_none(), || format!("{left:#?}"))
+    })
+    .await;
+    world.create_control_plane("second", json!({"dataStore": "nats"})).await;
+    until_refused(&world, "second").await;
+    // Nor by another way to the same server.
+    create_datastore(&world, "detour", &nats).await;
+    world
+        .create_control_plane("third", json!({"dataStore": "detour"}))
+        .await;
+    until_refused(&world, "third").await;
+    assert_eq!(known().await, given, "who is refused is given nothing");
+    world.change("third", json!({"dataStore": "default"})).await;
+    world.until_carried_out("third").await;
+
+    nats.change_password("another-secret").await;
+    let patch = json!({"stringData": {"password": nats.password}});
+    let secrets: Api<Secret> = world.api();
+    let parameters = PatchParams::default();
+    secrets.patch("nats", &parameters, &Patch::Merge(&patch)).await.unwrap();
+    let tcp = world.until_carried_out("second").await;
+    let given = known().await;
+    assert!(given.starts_with(&format!("{}:", tcp.uid().unwrap())), "{given}");
+}
