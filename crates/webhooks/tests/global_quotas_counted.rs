@@ -128,7 +128,16 @@ async fn at_no_moment_is_there_more_than_the_limit_and_what_is_freed_can_be_used
     for round in 0..4 {
         let creates = (0..50).map(|index| {
             let (stage, namespace) = (stage.clone(), namespaces[index % 5].clone());
-            tokio::spawn(async move { create(&stage, &namespace, "1Mi", false).await })
+            tokio::spawn(async move {
+                loop {
+                    let made = create(&stage, &namespace, "1Mi", false).await;
+                    // On a machine that is too slow for all of them at once, some are told so.
+                    let is_told = |error: &Error| error.to_string().contains("please retry");
+                    if !made.as_ref().is_err_and(is_told) {
+                        return made;
+                    }
+                }
+            })
         });
         let results = join_all(creates).await;
         let passed = results
