@@ -11,7 +11,7 @@ mod credentials;
 pub mod datastore;
 mod difference;
 mod down;
-mod explain;
+pub mod explain;
 mod install;
 mod kubeconfig;
 mod manifest;
@@ -82,6 +82,6 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Node(args) => node::run(args, terminal).await,
         Command::Datastore(args) => datastore::run(args, terminal).await,
         Command::Kubeconfig(args) => kubeconfig::run(args).await,
-        Command::Explain(args) => explain::run(args).await,
+        Command::Explain(args) => explain::run(args, terminal).await,
     }
 }

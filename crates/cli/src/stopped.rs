@@ -29,6 +29,12 @@ pub(crate) enum Stopped {
     /// Ctrl-C while waiting. The change was written.
     #[error("{0}")]
     Interrupted(String),
+    /// What a question is about is there, and not as it is wanted.
+    #[error("{0}")]
+    NotAsWanted(String),
+    /// A question has no answer: what it is about is not there, or may not be read.
+    #[error("{0}")]
+    CannotTell(String),
     /// Nobody confirmed the deletion.
     #[error("{0}")]
     NotConfirmed(String),
@@ -51,6 +57,8 @@ impl Stopped {
 
     fn code(&self) -> u8 {
         match self {
+            Self::NotAsWanted(_) => 1,
+            Self::CannotTell(_) => 2,
             Self::Refused(_) => REFUSED,
             Self::NotFound(_) => 4,
             Self::TimedOut(_) => 5,
@@ -99,6 +107,8 @@ mod tests {
         let error = Stopped::refused("no").context("failed to adopt");
         assert_eq!(exit_code(&error), 3);
         assert_eq!(exit_code(&anyhow::anyhow!("no network")), 1);
+        let unanswered = Stopped::no_tenant("oil").context(Stopped::CannotTell("cannot explain".to_owned()));
+        assert_eq!(exit_code(&unanswered), 2);
         let mut status = Status::failure("User \"alice\" cannot list resource", "Forbidden").with_code(403);
         let error =
             |status: &Status| anyhow::Error::from(kube::Error::Api(Box::new(status.clone()))).context("failed to list");

@@ -110,6 +110,30 @@ impl Person {
         Ended { code, said }
     }
 
+    async fn explains(&self, line: &str) -> Ended {
+        let path = self.kubeconfig.path().display().to_string();
+        let words = ["cotenant", "explain"].into_iter().chain(line.split_whitespace());
+        let Line { command } = Line::parse_from(words.chain(["--kubeconfig", &path]));
+        let cli::Command::Explain(args) = command else {
+            panic!("{command:?}")
+        };
+        let mut output = Vec::new();
+        let terminal = cli::Terminal {
+            input: &mut &b""[..],
+            output: &mut output,
+        };
+        let result = cli::explain::run(args, terminal).await;
+        let mut said = String::from_utf8(output).unwrap();
+        let code = result.map_or_else(
+            |error| {
+                let _ = writeln!(said, "cotenant: {error:#}");
+                cli::exit_code(&error)
+            },
+            |()| 0,
+        );
+        Ended { code, said }
+    }
+
     async fn does(&self, line: &str) -> String {
         let ended = self.types(line, "").await;
         assert_eq!(ended.code, 0, "{line}: {}", ended.said);
@@ -575,6 +599,58 @@ async fn nonsense_and_what_is_not_there_end_with_their_own_codes() {
         ended.said
     );
     bed::patch_tenant(&adam.client, "twice", json!({"metadata": {"finalizers": null}})).await;
+}
+
+#[tokio::test]
+async fn an_explanation_is_short_and_says_by_its_code_whether_all_is_as_it_is_wanted() {
+    let adam = Person::administrator().await;
+    adam.does("create plain --owner user:plain-alice --quota pods=20 --wait")
+        .await;
+    for name in ["plain-one", "plain-three", "plain-two"] {
+        let spec = json!({"metadata": {"name": name, "labels": {"capsule.clastix.io/tenant": "plain"}}});
+        let api: Api<Namespace> = Api::all(adam.client.clone());
+        api.create(&PostParams::default(), &serde_json::from_value(spec).unwrap())
+            .await
+            .unwrap();
+    }
+    bed::ready(&adam.client, "plain", 3).await;
+    let short = adam.explains("tenant/plain").await;
+    assert_eq!(short.code, 0, "{}", short.said);
+    let line = "\n3 namespaces: plain-one, plain-three, plain-two\n  ResourceQuota capsule-plain-0: pods=20\n";
+    assert!(short.said.contains(line), "{}", short.said);
+    assert!(short.said.lines().count() < 15, "{}", short.said);
+    let whole = adam.explains("tenant/plain --all").await;
+    assert_eq!(whole.code, 0);
+    assert!(whole.said.contains("\n- name: plain-three\n"), "{}", whole.said);
+
+    // A port that does not exist: admission looks at rules of tenancy, the API server refuses the copies.
+    let broken = json!({"spec": {"networkPolicies": {"items": [{"podSelector": {}, "ingress": [{"ports": [{"port": 99999}]}]}]}}});
+    bed::patch_tenant(&adam.client, "plain", broken).await;
+    bed::eventually("the tenant is not as it is wanted", || async {
+        let ended = adam.explains("tenant/plain").await;
+        let told = ended.code == 1
+            && ended
+                .said
+                .contains("cotenant: tenant/plain is not as it is wanted: failed to apply");
+        told.then_some(()).ok_or(ended.said)
+    })
+    .await;
+    bed::patch_tenant(&adam.client, "plain", json!({"spec": {"networkPolicies": null}})).await;
+
+    let nobody = adam.explains("tenant/nobody").await;
+    assert_eq!(
+        nobody,
+        Ended {
+            code: 2,
+            said:
+                "cotenant: cannot explain \"tenant/nobody\": no tenant \"nobody\"; `kubectl get tenants` lists them\n"
+                    .to_owned()
+        }
+    );
+    let what = adam.explains("namespace/plain-one").await;
+    assert_eq!(what.code, 2, "{}", what.said);
+    let mallory = Person::new("plain-mallory", &[]).await;
+    assert_eq!(mallory.explains("tenant/plain").await.code, 2);
 }
 
 #[tokio::test]

@@ -24,6 +24,8 @@ pub enum Error {
     ReadAuthority(#[source] pem::Error),
     #[error("the authority has no certificate")]
     NoAuthority,
+    #[error("the server's name is none that a certificate could have")]
+    ServerName(#[source] rustls::pki_types::InvalidDnsNameError),
 }
 
 /// Makes `ring` the process's only crypto provider. Idempotent. Everything that opens TLS calls it first, because a

@@ -2,12 +2,19 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's own functions are tests too")]
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures::TryStreamExt as _;
+use futures::future::try_join_all;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use http::{Request, Response};
+use http_body_util::StreamBody;
+use hyper::body::{Bytes, Frame, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ListParams, WatchParams};
@@ -37,17 +44,7 @@ struct Hostile {
 
 impl Hostile {
     async fn start(head: &'static str, rest: &'static str) -> Self {
-        runtime::client::install_crypto_provider();
-        let now = Timestamp::now();
-        let authority = Authority::new("hostile", &[], SignedDuration::from_hours(1), now).unwrap();
-        let sans = vec![San::parse("127.0.0.1").unwrap()];
-        let leaf = authority.issue(&LeafRequest::server("hostile", sans, now)).unwrap();
-        let certificate = CertificateDer::from_pem_slice(leaf.cert_pem.as_bytes()).unwrap();
-        let key = PrivateKeyDer::from_pem_slice(leaf.key_pem.as_bytes()).unwrap();
-        let config = ServerConfig::builder()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate], key)
-            .unwrap();
+        let (authority, config) = identity();
         let (listener, sent) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), Arc::default());
         let (address, acceptor) = (listener.local_addr().unwrap(), TlsAcceptor::from(Arc::new(config)));
         let counter = Arc::clone(&sent);
@@ -74,19 +71,15 @@ impl Hostile {
                 });
             }
         });
-        let authority = CertificateDer::from_pem_slice(authority.cert_pem().as_bytes()).unwrap();
         Self {
             address,
-            authority: authority.to_vec(),
+            authority,
             sent,
         }
     }
 
     fn client(&self, limits: Limits) -> Client {
-        let mut config = Config::new(format!("https://{}", self.address).parse().unwrap());
-        config.root_cert = Some(vec![self.authority.clone()]);
-        config.default_retry = false;
-        untrusted::build(config, "test", limits).unwrap()
+        client(self.address, &self.authority, limits)
     }
 
     fn config_maps(&self, limits: Limits) -> Api<ConfigMap> {
@@ -97,6 +90,30 @@ impl Hostile {
         let sent = self.sent.load(Ordering::Relaxed);
         assert!(sent < MUCH / 2, "{what}: {sent} bytes were taken");
     }
+}
+
+/// An authority's certificate, DER, and what a server at 127.0.0.1 serves with that it has signed.
+fn identity() -> (Vec<u8>, ServerConfig) {
+    runtime::client::install_crypto_provider();
+    let now = Timestamp::now();
+    let authority = Authority::new("hostile", &[], SignedDuration::from_hours(1), now).unwrap();
+    let sans = vec![San::parse("127.0.0.1").unwrap()];
+    let leaf = authority.issue(&LeafRequest::server("hostile", sans, now)).unwrap();
+    let certificate = CertificateDer::from_pem_slice(leaf.cert_pem.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(leaf.key_pem.as_bytes()).unwrap();
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let authority = CertificateDer::from_pem_slice(authority.cert_pem().as_bytes()).unwrap();
+    (authority.to_vec(), config)
+}
+
+fn client(address: SocketAddr, authority: &[u8], limits: Limits) -> Client {
+    let mut config = Config::new(format!("https://{address}").parse().unwrap());
+    config.root_cert = Some(vec![authority.to_vec()]);
+    config.default_retry = false;
+    untrusted::build(config, "test", limits).unwrap()
 }
 
 fn said(error: &kube::Error) -> String {
@@ -204,4 +221,57 @@ async fn nobody_is_followed_elsewhere() {
         server.client(LIMITS).apiserver_version().await.unwrap_err();
     }
     assert_eq!(elsewhere.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+}
+
+/// Speaks HTTP/2, has the version for whoever asks, and lets watches wait. Counts connections.
+async fn well_behaved() -> (SocketAddr, Vec<u8>, Arc<AtomicU64>) {
+    let (authority, mut config) = identity();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let (listener, connections) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), Arc::default());
+    let (address, acceptor) = (listener.local_addr().unwrap(), TlsAcceptor::from(Arc::new(config)));
+    let counter = Arc::<AtomicU64>::clone(&connections);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            counter.fetch_add(1, Ordering::Relaxed);
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let stream = TokioIo::new(acceptor.accept(stream).await.unwrap());
+                let service = service_fn(|request: Request<Incoming>| async move {
+                    let waits = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+                    let said = if waits { "" } else { VERSION };
+                    let body = stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from(said)))]);
+                    // What is never said keeps a watch open.
+                    let rest = stream::once(async move {
+                        if waits {
+                            std::future::pending::<()>().await;
+                        }
+                        Ok(Frame::data(Bytes::new()))
+                    });
+                    Ok::<_, Infallible>(Response::new(StreamBody::new(body.chain(rest))))
+                });
+                let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+                let _ = builder.serve_connection(stream, service).await;
+            });
+        }
+    });
+    (address, authority, connections)
+}
+
+const VERSION: &str = r#"{"major": "1", "minor": "36", "gitVersion": "v1.36.3", "gitCommit": "", "gitTreeState": "",
+    "buildDate": "", "goVersion": "", "compiler": "", "platform": ""}"#;
+
+#[tokio::test]
+async fn a_server_of_many_watches_has_one_connection_of_ours() {
+    let (address, authority, connections) = well_behaved().await;
+    let client = client(address, &authority, LIMITS);
+    client.apiserver_version().await.unwrap();
+    let api: Api<ConfigMap> = Api::all(client.clone());
+    let parameters = WatchParams::default();
+    let watches = try_join_all((0..20).map(|_| api.watch(&parameters, "0")))
+        .await
+        .unwrap();
+    let versions = try_join_all((0..20).map(|_| client.apiserver_version())).await.unwrap();
+    assert!(versions.iter().all(|version| version.git_version == "v1.36.3"));
+    assert_eq!(watches.len(), 20);
+    assert_eq!(connections.load(Ordering::Relaxed), 1);
 }

@@ -171,6 +171,7 @@ fn refuse_in_a_frozen_namespace(bencher: Bencher, tenants: usize) {
         kind: "ConfigMap",
         name: "map",
         namespace: "team-7-0",
+        tenant: Some("team-7"),
     };
     bencher.bench(|| {
         let user = User {

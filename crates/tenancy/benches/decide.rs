@@ -88,7 +88,7 @@ fn check_a_storage_class(bencher: Bencher, tenants: usize) {
             .tenant_of(black_box("team-7-0"))
             .expect("a clear namespace")
             .expect("a tenant");
-        classes::storage_class(tenant.storage_classes.as_ref(), Some(black_box("fast-1")), None)
+        classes::storage_class(&tenant, Some(black_box("fast-1")), None)
     });
 }
 

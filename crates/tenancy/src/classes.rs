@@ -12,6 +12,7 @@ use api::capsule::v1beta2::{AllowedList, DefaultAllowedList, SelectorAllowedList
 use crate::{
     audit::Limit,
     denial::Denial,
+    index::KnownTenant,
     pattern::{Cache, InvalidPattern, Pattern},
     selector::{InvalidSelector, Selector},
 };
@@ -114,17 +115,20 @@ impl ClassPolicy {
 /// # Errors
 /// If the tenant may not use it.
 pub fn storage_class(
-    policy: Option<&ClassPolicy>,
+    tenant: &KnownTenant,
     requested: Option<&str>,
     labels: Option<&BTreeMap<String, String>>,
 ) -> Result<(), Denial> {
     let field = "spec.storageClassName";
-    let Some(policy) = policy else { return Ok(()) };
+    let Some(policy) = &tenant.storage_classes else {
+        return Ok(());
+    };
+    let set_by = || tenant.field("spec.storageClasses");
     let Some(requested) = requested else {
         let message = format!(
-            "{field}: A valid Storage Class must be used: {}; {}",
+            "{field}: A valid Storage Class must be used: {}; an administrator set this with {}",
             policy.describe(),
-            SET_BY_TENANT_STORAGE
+            set_by()
         );
         return Err(Denial::new(field, "MissingStorageClass", message).by(Limit::StorageClasses));
     };
@@ -132,14 +136,12 @@ pub fn storage_class(
         return Ok(());
     }
     let message = format!(
-        "{field}: Storage Class {requested:?} is forbidden for the current Tenant: {}; {}",
+        "{field}: Storage Class {requested:?} is forbidden for the current Tenant: {}; an administrator set this with {}",
         policy.describe(),
-        SET_BY_TENANT_STORAGE
+        set_by()
     );
     Err(Denial::new(field, "ForbiddenStorageClass", message).by(Limit::StorageClasses))
 }
-
-const SET_BY_TENANT_STORAGE: &str = "an administrator set this with spec.storageClasses of the Tenant";
 
 /// The StorageClass that a new claim gets instead: the tenant's default, if the claim names none, or has been given the
 /// cluster's default.
@@ -209,6 +211,7 @@ fn allowed_of<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures::tenant;
     use proptest::prelude::*;
     use rstest::rstest;
     use serde_json::json;
@@ -246,8 +249,9 @@ mod tests {
 
     #[test]
     fn a_refusal_says_what_would_be_right() {
-        let gold = policy(json!({"allowed": ["silver"], "default": "gold"}));
-        let denial = storage_class(Some(&gold), Some("iron"), None).unwrap_err();
+        let known = |spec| KnownTenant::new(tenant("oil").with(spec).into(), &mut Cache::default());
+        let gold = known(json!({"storageClasses": {"allowed": ["silver"], "default": "gold"}}));
+        let denial = storage_class(&gold, Some("iron"), None).unwrap_err();
         assert_eq!(
             (denial.reason, denial.field.as_str(), denial.code),
             ("ForbiddenStorageClass", "spec.storageClassName", 403)
@@ -255,17 +259,17 @@ mod tests {
         assert_eq!(
             denial.message,
             "spec.storageClassName: Storage Class \"iron\" is forbidden for the current Tenant: use one from the \
-             following list (gold, silver); an administrator set this with spec.storageClasses of the Tenant"
+             following list (gold, silver); an administrator set this with spec.storageClasses of the Tenant \"oil\""
         );
-        let denial = storage_class(Some(&gold), None, None).unwrap_err();
+        let denial = storage_class(&gold, None, None).unwrap_err();
         assert_eq!(denial.reason, "MissingStorageClass");
         assert!(
             denial.message.contains("A valid Storage Class must be used: "),
             "{}",
             denial.message
         );
-        assert_eq!(storage_class(Some(&gold), Some("gold"), None), Ok(()));
-        assert_eq!(storage_class(None, None, None), Ok(()));
+        assert_eq!(storage_class(&gold, Some("gold"), None), Ok(()));
+        assert_eq!(storage_class(&known(json!({})), None, None), Ok(()));
     }
 
     #[rstest]

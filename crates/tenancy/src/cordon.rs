@@ -17,6 +17,8 @@ pub struct Attempt<'a> {
     pub name: &'a str,
     /// The namespace, which carries the label `projectcapsule.dev/cordoned=true`.
     pub namespace: &'a str,
+    /// The tenant whose namespace it is. `None` if that cannot be told.
+    pub tenant: Option<&'a str>,
 }
 
 /// Refuses tenant users every change in a frozen namespace. Administrators, also those who are tenant users as well,
@@ -35,16 +37,18 @@ pub fn decide(caller: Caller, attempt: &Attempt<'_>) -> Result<(), Denial> {
         kind,
         name,
         namespace,
+        tenant,
     } = attempt;
     let group = if group.is_empty() {
         String::new()
     } else {
         format!("{group}/")
     };
+    let of_whom = tenant.map_or_else(|| "its Tenant".to_owned(), |name| format!("the Tenant {name:?}"));
     let message = format!(
         "current namespace {namespace} is cordoned: {operation} of {group}{version} {kind} {name:?} is not permitted \
          during cordoning; it can be changed again once the label projectcapsule.dev/cordoned is gone, which an \
-         administrator sets with spec.cordoned of the Tenant"
+         administrator sets with spec.cordoned of {of_whom}"
     );
     Err(Denial::new("metadata.namespace", "Cordoned", message))
 }
@@ -66,6 +70,7 @@ mod tests {
             kind: "Deployment",
             name: "web",
             namespace: "oil-one",
+            tenant: Some("oil"),
         };
         let decision = decide(caller, &attempt);
         assert_eq!(decision.is_err(), refused);
@@ -74,6 +79,11 @@ mod tests {
                 denial.message.starts_with(
                     "current namespace oil-one is cordoned: UPDATE of apps/v1 Deployment \"web\" is not permitted"
                 ),
+                "{}",
+                denial.message
+            );
+            assert!(
+                denial.message.ends_with("with spec.cordoned of the Tenant \"oil\""),
                 "{}",
                 denial.message
             );

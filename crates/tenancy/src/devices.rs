@@ -107,8 +107,9 @@ pub fn validate<'a>(
     let Some((field, name)) = refused else { return Ok(()) };
     let message = format!(
         "{field}: Selected DeviceClass is forbidden for the current Tenant or does not exist: {name:?}; {}; an administrator \
-         set this with spec.deviceClasses of the Tenant",
-        policy.describe()
+         set this with {}",
+        policy.describe(),
+        tenant.field("spec.deviceClasses")
     );
     let reason = if labels_of(name).is_some() {
         "ForbiddenDeviceClass"

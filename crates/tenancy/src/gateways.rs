@@ -61,9 +61,12 @@ pub fn validate(
     if old.is_some_and(|old| class(old) == wanted) {
         return Ok(());
     }
-    let set_by = "an administrator set this with spec.gatewayOptions.allowedClasses of the Tenant";
     let refused = |reason, detail: String| {
-        let message = format!("{FIELD}: {detail}: {}; {set_by}", policy.describe());
+        let set_by = tenant.field("spec.gatewayOptions.allowedClasses");
+        let message = format!(
+            "{FIELD}: {detail}: {}; an administrator set this with {set_by}",
+            policy.describe()
+        );
         Err(Denial::new(FIELD, reason, message).by(Limit::GatewayClasses))
     };
     let Some(wanted) = wanted else {

@@ -189,7 +189,7 @@ impl Register {
             let holders = known.holders.get(route).into_iter().flatten();
             let mut others = holders.chain(admitted.get(route).map(|(holder, _)| holder));
             if others.any(|other| *other != own && competes(request, &other.0)) {
-                return Err(taken(scope(request.tenant), *index, route));
+                return Err(taken(request.tenant, *index, route));
             }
         }
         if !request.is_dry_run {
@@ -215,18 +215,19 @@ fn competes(request: &Request<'_>, namespace: &str) -> bool {
 }
 
 /// The other Ingress is not named: it may be another tenant's.
-fn taken(scope: Scope, rule: usize, route: &Route) -> Denial {
+fn taken(tenant: &KnownTenant, rule: usize, route: &Route) -> Denial {
     let field = format!("spec.rules[{rule}].host");
-    let across = match scope {
+    let across = match scope(tenant) {
         Scope::Tenant => "tenant",
         Scope::Namespace => "namespace",
         Scope::Cluster | Scope::Disabled => "cluster",
     };
     let message = format!(
         "{field}: hostname {} is already used across the {across} with path {}: please, reach out to the system \
-         administrators, who set this with spec.ingressOptions.hostnameCollisionScope of the Tenant, or use another hostname \
-         or path",
-        route.host, route.path
+         administrators, who set this with {}, or use another hostname or path",
+        route.host,
+        route.path,
+        tenant.field("spec.ingressOptions.hostnameCollisionScope")
     );
     Denial::new(field, "IngressHostnameCollision", message).by(Limit::HostnameCollisions)
 }

@@ -134,6 +134,11 @@ impl KnownTenant {
         }
     }
 
+    /// A field of it, for the sentence that says who set a limit: `spec.cordoned of the Tenant "oil"`.
+    pub(crate) fn field(&self, path: &str) -> String {
+        format!("{path} of the Tenant {:?}", self.name.as_str())
+    }
+
     /// Adds the owners that come from TenantOwners, of all that there are.
     fn with_tenant_owners<'a>(mut self, owners: impl IntoIterator<Item = &'a Arc<TenantOwner>>) -> Self {
         for owner in owners {

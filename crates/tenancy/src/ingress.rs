@@ -68,12 +68,16 @@ fn validate_class<'a>(
     let Some(policy) = &tenant.ingress_classes else {
         return Ok(());
     };
-    let set_by = "an administrator set this with spec.ingressOptions.allowedClasses of the Tenant";
+    let set_by = || {
+        let field = tenant.field("spec.ingressOptions.allowedClasses");
+        format!("an administrator set this with {field}")
+    };
     if class(ingress).is_none() {
         let message = format!(
             "{CLASS_FIELD}: No Ingress Class is forbidden for the current Tenant. Specify a Ingress Class which is \
-             allowed within the Tenant: {}; {set_by}",
-            policy.describe()
+             allowed within the Tenant: {}; {}",
+            policy.describe(),
+            set_by()
         );
         return Err(Denial::new(CLASS_FIELD, "MissingIngressClass", message).by(Limit::IngressClasses));
     }
@@ -85,8 +89,9 @@ fn validate_class<'a>(
         let Some(class) = class else { continue };
         if !policy.allows(class, labels_of(class)) {
             let message = format!(
-                "{field}: Ingress Class {class:?} is forbidden for the current Tenant: {}; {set_by}",
-                policy.describe()
+                "{field}: Ingress Class {class:?} is forbidden for the current Tenant: {}; {}",
+                policy.describe(),
+                set_by()
             );
             return Err(Denial::new(field, "ForbiddenIngressClass", message).by(Limit::IngressClasses));
         }
@@ -100,7 +105,10 @@ fn validate_hostnames(tenant: &KnownTenant, ingress: &Ingress) -> Result<(), Den
     };
     let slots = hostnames(ingress);
     if let Some(policy) = &tenant.hostnames {
-        let set_by = "an administrator set this with spec.ingressOptions.allowedHostnames of the Tenant";
+        let set_by = || {
+            let field = tenant.field("spec.ingressOptions.allowedHostnames");
+            format!("an administrator set this with {field}")
+        };
         // A rule without a host serves every host, and no rule at all with a default backend does so too.
         let nothing_named = slots.is_empty().then(|| "spec.rules".to_owned());
         let empty = slots
@@ -109,8 +117,9 @@ fn validate_hostnames(tenant: &KnownTenant, ingress: &Ingress) -> Result<(), Den
             .map(|(field, _)| field.clone());
         if let Some(field) = nothing_named.or(empty) {
             let message = format!(
-                "{field}: empty hostname is not allowed, because it stands for every hostname: {}; {set_by}",
-                policy.describe()
+                "{field}: empty hostname is not allowed, because it stands for every hostname: {}; {}",
+                policy.describe(),
+                set_by()
             );
             return Err(Denial::new(field, "IngressHostnameEmpty", message).by(Limit::Hostnames));
         }
@@ -118,9 +127,10 @@ fn validate_hostnames(tenant: &KnownTenant, ingress: &Ingress) -> Result<(), Den
         if let Some((field, _)) = refused.first() {
             let hosts: Vec<_> = refused.iter().map(|(_, host)| *host).collect();
             let message = format!(
-                "{field}: Hostnames [{}] are not valid for the current Tenant: {}; {set_by}",
+                "{field}: Hostnames [{}] are not valid for the current Tenant: {}; {}",
                 hosts.join(", "),
-                policy.describe()
+                policy.describe(),
+                set_by()
             );
             return Err(Denial::new(field.clone(), "IngressHostnameNotValid", message).by(Limit::Hostnames));
         }
@@ -130,8 +140,9 @@ fn validate_hostnames(tenant: &KnownTenant, ingress: &Ingress) -> Result<(), Den
     {
         let message = format!(
             "{field}: Wildcard denied for tenant {}: {host:?} stands for hostnames of others too; an administrator can \
-             allow it with spec.ingressOptions.allowWildcardHostnames of the Tenant",
-            tenant.name
+             allow it with {}",
+            tenant.name,
+            tenant.field("spec.ingressOptions.allowWildcardHostnames")
         );
         return Err(Denial::new(field.clone(), "WildcardDenied", message).by(Limit::WildcardHostnames));
     }

@@ -54,6 +54,7 @@ pub mod quota;
 pub mod quotas;
 pub mod replicas;
 pub mod replication;
+pub mod role_sources;
 pub mod rules;
 pub mod selector;
 pub mod services;

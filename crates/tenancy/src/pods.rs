@@ -99,10 +99,11 @@ fn check_pull_policy(tenant: &KnownTenant, used: &images::Use<'_>) -> Result<(),
     let field = used.policy_field();
     let message = format!(
         "{field}: ImagePullPolicy {policy} for {} {} is forbidden, use one of the followings: {}; an administrator set \
-         this with spec.imagePullPolicies of the Tenant",
+         this with {}",
         used.what(),
         used.name,
-        allowed.join(", ")
+        allowed.join(", "),
+        tenant.field("spec.imagePullPolicies")
     );
     Err(Denial::new(field, "ForbiddenPullPolicy", message).by(Limit::ImagePullPolicies))
 }
@@ -122,9 +123,10 @@ fn check_registry(tenant: &KnownTenant, used: &images::Use<'_>) -> Result<(), De
     let field = used.image_field();
     let message = format!(
         "{field}: Container image {} registry is forbidden for the current Tenant{detail}: {}; an administrator set this \
-         with spec.containerRegistries of the Tenant",
+         with {}",
         used.image,
-        policy.describe()
+        policy.describe(),
+        tenant.field("spec.containerRegistries")
     );
     Err(Denial::new(field, reason, message).by(Limit::ContainerRegistries))
 }
@@ -138,9 +140,9 @@ fn check_priority_class(tenant: &KnownTenant, pod: &Pod, labels: Labels<'_>) -> 
     }
     let field = "spec.priorityClassName";
     let message = format!(
-        "{field}: Pod Priority Class {class} is forbidden for the current Tenant: {}; an administrator set this with \
-         spec.priorityClasses of the Tenant",
-        policy.describe()
+        "{field}: Pod Priority Class {class} is forbidden for the current Tenant: {}; an administrator set this with {}",
+        policy.describe(),
+        tenant.field("spec.priorityClasses")
     );
     Err(Denial::new(field, "ForbiddenPriorityClass", message).by(Limit::PriorityClasses))
 }
@@ -154,9 +156,9 @@ fn check_runtime_class(tenant: &KnownTenant, pod: &Pod, labels: Labels<'_>) -> R
     }
     let field = "spec.runtimeClassName";
     let message = format!(
-        "{field}: Pod Runtime Class {class} is forbidden for the current Tenant: {}; an administrator set this with \
-         spec.runtimeClasses of the Tenant",
-        policy.describe()
+        "{field}: Pod Runtime Class {class} is forbidden for the current Tenant: {}; an administrator set this with {}",
+        policy.describe(),
+        tenant.field("spec.runtimeClasses")
     );
     Err(Denial::new(field, "ForbiddenRuntimeClass", message).by(Limit::RuntimeClasses))
 }
@@ -189,7 +191,7 @@ pub fn with_default_classes<'a>(
     let spec = changed.spec.get_or_insert_default();
     if let Some(name) = priority {
         let class = existing.into_iter().find(|class| class.name_any() == name);
-        let class = class.ok_or_else(|| missing_default(name))?;
+        let class = class.ok_or_else(|| missing_default(tenant, name))?;
         spec.priority_class_name = Some(name.to_owned());
         spec.priority = Some(class.value.unwrap_or_default());
         let preemption = class.preemption_policy.clone();
@@ -201,11 +203,12 @@ pub fn with_default_classes<'a>(
     Ok(Some(changed))
 }
 
-fn missing_default(name: &str) -> Denial {
+fn missing_default(tenant: &KnownTenant, name: &str) -> Denial {
     let field = "spec.priorityClassName";
     let message = format!(
         "{field}: there is no Priority Class {name:?}, which is the tenant's default; an administrator has to create it, \
-         or to name another one in spec.priorityClasses.default of the Tenant"
+         or to name another one in {}",
+        tenant.field("spec.priorityClasses.default")
     );
     Denial::new(field, "MissingPriorityClass", message).with_code(500)
 }
@@ -337,12 +340,13 @@ mod tests {
         assert_eq!(
             message(of_image("docker.io/a", "Never")),
             "spec.containers[0].imagePullPolicy: ImagePullPolicy Never for container c is forbidden, use one of the \
-             followings: Always, IfNotPresent; an administrator set this with spec.imagePullPolicies of the Tenant"
+             followings: Always, IfNotPresent; an administrator set this with spec.imagePullPolicies of the Tenant \"oil\""
         );
         assert_eq!(
             message(of_image("ghcr.io/a", "Always")),
             "spec.containers[0].image: Container image ghcr.io/a registry is forbidden for the current Tenant: use one \
-             from the following list (docker.io); an administrator set this with spec.containerRegistries of the Tenant"
+             from the following list (docker.io); an administrator set this with spec.containerRegistries of the \
+             Tenant \"oil\""
         );
     }
 

@@ -141,15 +141,17 @@ pub fn decide(
         if key == names::OWNER_PROMOTION_LABEL
             && !permissions.is_some_and(|permissions| permissions.allow_owner_promotion)
         {
-            return refuse(
+            return refuse(&format!(
                 "promotion of service accounts to owners is disabled for the current Tenant; an administrator can allow \
-                 it with spec.permissions.allowOwnerPromotion of the Tenant",
-            );
+                 it with {}",
+                tenant.field("spec.permissions.allowOwnerPromotion")
+            ));
         }
         if caller != Caller::Administrator && !tenant.is_owned_by(user) {
             return refuse(&format!(
-                "{} not allowed to promote serviceaccount to tenant owner; an owner of Tenant {} can",
-                user.name, tenant.name
+                "{} not allowed to promote serviceaccount to tenant owner; an owner of the Tenant {:?} can",
+                user.name,
+                tenant.name.as_str()
             ));
         }
     }

@@ -67,12 +67,13 @@ pub fn check_external_ips(spec: &TenantSpec) -> Result<(), Denial> {
 /// # Errors
 /// If its type, an external IP, a label or an annotation is not allowed.
 pub fn validate(tenant: &KnownTenant, service: &Service, old: Option<&Service>) -> Result<(), Denial> {
-    check_type(&tenant.services, service, old)?;
-    check_addresses(&tenant.services, service, old)?;
+    check_type(tenant, service, old)?;
+    check_addresses(tenant, service, old)?;
     check_metadata(tenant, service, old)
 }
 
-fn check_type(policy: &ServicePolicy, service: &Service, old: Option<&Service>) -> Result<(), Denial> {
+fn check_type(tenant: &KnownTenant, service: &Service, old: Option<&Service>) -> Result<(), Denial> {
+    let policy = &tenant.services;
     let wanted = type_of(service);
     let (allowed, reason, option) = match wanted {
         "NodePort" => (policy.types.node_port, "ForbiddenNodePort", "nodePort"),
@@ -86,7 +87,8 @@ fn check_type(policy: &ServicePolicy, service: &Service, old: Option<&Service>) 
     let field = "spec.type";
     let message = format!(
         "{field}: {wanted} service types are forbidden for the tenant: please, reach out to the system administrators, who \
-         set this with spec.serviceOptions.allowedServices.{option} of the Tenant"
+         set this with {}",
+        tenant.field(&format!("spec.serviceOptions.allowedServices.{option}"))
     );
     Err(Denial::new(field, reason, message).by(Limit::ServiceTypes))
 }
@@ -96,8 +98,8 @@ fn type_of(service: &Service) -> &str {
     named.unwrap_or("ClusterIP")
 }
 
-fn check_addresses(policy: &ServicePolicy, service: &Service, old: Option<&Service>) -> Result<(), Denial> {
-    let Some(allowed) = &policy.external_ips else {
+fn check_addresses(tenant: &KnownTenant, service: &Service, old: Option<&Service>) -> Result<(), Denial> {
+    let Some(allowed) = &tenant.services.external_ips else {
         return Ok(());
     };
     let before = old.map(external_ips).unwrap_or_default();
@@ -125,8 +127,8 @@ fn check_addresses(policy: &ServicePolicy, service: &Service, old: Option<&Servi
                 ranges.join(", ")
             )
         };
-        let message =
-            format!("{field}: {detail}; an administrator set this with spec.serviceOptions.externalIPs of the Tenant");
+        let set_by = tenant.field("spec.serviceOptions.externalIPs");
+        let message = format!("{field}: {detail}; an administrator set this with {set_by}");
         return Err(Denial::new(field, "ForbiddenExternalServiceIP", message).by(Limit::ExternalIps));
     }
     Ok(())
@@ -176,7 +178,8 @@ fn check_metadata(tenant: &KnownTenant, service: &Service, old: Option<&Service>
         };
         for (key, value) in now.into_iter().flatten() {
             if !has(before, key, value) && !has(own, key, value) && !is_given(key, value) {
-                check_key(what, reason, option, key, forbidden)?;
+                let set_by = tenant.field(&format!("spec.serviceOptions.{option}"));
+                check_key(what, reason, &set_by, key, forbidden)?;
             }
         }
     }
@@ -186,7 +189,7 @@ fn check_metadata(tenant: &KnownTenant, service: &Service, old: Option<&Service>
 fn check_key(
     what: &str,
     reason: &'static str,
-    option: &str,
+    set_by: &str,
     key: &str,
     forbidden: &ForbiddenKeys,
 ) -> Result<(), Denial> {
@@ -196,7 +199,7 @@ fn check_key(
         Ok(true) => {
             let message = format!(
                 "{field}: service {what} validation failed: {key} is forbidden for the current Tenant. {}; an administrator \
-                 set this with spec.serviceOptions.{option} of the Tenant",
+                 set this with {set_by}",
                 forbidden.describe()
             );
             let limit = match what {
@@ -207,8 +210,8 @@ fn check_key(
         }
         Err(error) => {
             let message = format!(
-                "{field}: failed to tell whether the key is forbidden, because the pattern in spec.serviceOptions.{option} of \
-                 the Tenant cannot be compiled: {error}; an administrator has to correct it"
+                "{field}: failed to tell whether the key is forbidden, because the pattern in {set_by} cannot be \
+                 compiled: {error}; an administrator has to correct it"
             );
             Err(Denial::new(field, "PatternInvalid", message).with_code(500))
         }

@@ -68,7 +68,7 @@ pub fn validate_delete(tenant: &Tenant) -> Decision<Tenant> {
         return Decision::Allow;
     }
     let message = format!(
-        "spec.preventDeletion: tenant is protected and cannot be deleted; set spec.preventDeletion of Tenant {} to false first",
+        "spec.preventDeletion: tenant is protected and cannot be deleted; set spec.preventDeletion of the Tenant {:?} to false first",
         tenant.name_any()
     );
     Decision::Deny(Denial::new("spec.preventDeletion", "DeletionPrevented", message))

@@ -221,9 +221,10 @@ impl<'a> News<'a> {
 
     fn passed(passed: &Passed) -> Self {
         let note = format!(
-            "{} is audited and not enforced, by the annotation {} of the Tenant: {}",
+            "{} is audited and not enforced, by the annotation {} of the Tenant {:?}: {}",
             passed.limit.field(),
             audit::ANNOTATION,
+            passed.tenant.metadata.name.as_deref().unwrap_or_default(),
             passed.denial.message
         );
         Self {

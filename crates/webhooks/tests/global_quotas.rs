@@ -316,7 +316,7 @@ async fn quotas_of_rules_are_for_the_operator_and_keep_what_is_taken_of_them() {
         .await;
     let (code, message) = refusal(touched);
     assert!(
-        code == 403 && message.contains("change the rules of the Tenant"),
+        code == 403 && message.contains(&format!("change the rules of the Tenant {:?}", scene.stage.tenant)),
         "{message}"
     );
     let deleted = others.delete(&name, &DeleteParams::default()).await.map(drop);

@@ -10,6 +10,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use api::capsule::v1beta2::Tenant;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, TypeMeta};
 use kube::core::GroupVersionKind;
@@ -20,6 +21,9 @@ use serde::Deserialize as _;
 use serde_json::Value;
 use support::served::{TENANTS, establish, served};
 use support::until;
+use tenancy::denial::Decision;
+use tenancy::settings::Settings;
+use tenancy::tenant_admission;
 
 fn docs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs")
@@ -151,6 +155,29 @@ fn columns_are_those_of_the_definition() {
         let said: Vec<_> = page.rows("column").into_iter().map(|row| row[0].clone()).collect();
         assert_eq!(said, columns, "{}", page.path.display());
     }
+}
+
+/// Whoever applies an example is not told to write it otherwise.
+#[test]
+fn tenants_that_are_shown_warn_of_nothing() {
+    let settings = Settings::new(None, "cotenant-system", "cotenant");
+    let mut shown = 0;
+    for example in pages().iter().flat_map(Page::examples) {
+        if example.refusal.is_some() {
+            continue;
+        }
+        for document in serde_norway::Deserializer::from_str(&example.yaml) {
+            let object = Value::deserialize(document).unwrap();
+            if object["kind"] != "Tenant" {
+                continue;
+            }
+            let tenant: Tenant = serde_json::from_value(object).unwrap();
+            let decision = tenant_admission::validate_create(&tenant, &settings);
+            assert_eq!(decision, Decision::Allow, "{}", example.place);
+            shown += 1;
+        }
+    }
+    assert!(shown > 2, "only {shown} tenants were found");
 }
 
 #[tokio::test]

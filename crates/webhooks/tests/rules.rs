@@ -100,7 +100,7 @@ where
     let stage = stage_with(rules).await;
     let message = refused_by(hook, stage.create::<K>(&stage.owner, refused).await);
     assert!(message.contains(word), "{message}");
-    assert!(message.contains("spec.rules[0] of Tenant"), "{message}");
+    assert!(message.contains("spec.rules[0] of the Tenant"), "{message}");
     stage.create::<K>(&stage.owner, lawful).await.unwrap();
 }
 
@@ -421,7 +421,7 @@ async fn rules_that_cannot_be_told_refuse_and_say_what_to_correct() {
     let (code, message) = refusal(stage.create::<Pod>(&stage.owner, pod(json!({}))).await);
     assert_eq!(code, 500, "{message}");
     assert!(
-        message.contains("spec.rules[0].enforce.workloads.schedulers[0].exact[0] of Tenant"),
+        message.contains("spec.rules[0].enforce.workloads.schedulers[0].exact[0] of the Tenant"),
         "{message}"
     );
     // What is not asked about goes on.

@@ -10,16 +10,14 @@
 
 mod support;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use api::capsule::v1beta2::{QuantityLedger, ResourceQuotaLedger, Tenant};
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::{Error, ResourceExt as _};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::Error;
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use runtime::metrics::Registry;
 use serde_json::{Value, json};
 use support::controllers::{self, all};
@@ -68,7 +66,7 @@ struct Scene {
 }
 
 /// `hard` is the first item of the tenant's quotas. Returns when requests are promised what they take in every namespace.
-async fn scene(hard: Value, namespaces: usize) -> Arc<Scene> {
+async fn scene(hard: Value, namespaces: usize) -> Scene {
     RUNNING.get_or_init(control).await;
     let stage = stage(json!({"resourceQuotas": {"scope": "Tenant", "items": [{"hard": hard}]}})).await;
     let mut scene = Scene {
@@ -86,49 +84,16 @@ async fn scene(hard: Value, namespaces: usize) -> Arc<Scene> {
         })
         .await;
     }
-    Arc::new(scene)
+    scene
 }
 
 impl Scene {
-    async fn join(&mut self, name: &str) {
-        let name = format!("{}-{name}", self.stage.tenant);
-        let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
-        let api = Api::all(self.stage.owner.clone());
-        until("a namespace", async || {
-            api.create(&PostParams::default(), &namespace).await.ok()
-        })
-        .await;
-        self.namespaces.push(name);
+    async fn join(&mut self, suffix: &str) {
+        self.namespaces.push(self.stage.join(suffix).await);
     }
 
-    /// Makes a pod that says how much of the disk it needs.
     async fn create(&self, namespace: usize, disk: &str, dry_run: bool) -> Result<Pod, Error> {
-        let pod = json!({"apiVersion": "v1", "kind": "Pod",
-            "metadata": {"generateName": "p-", "labels": {"of": self.stage.tenant}},
-            "spec": {"containers": [{"name": "c", "image": "registry.k8s.io/pause:3.10",
-                "resources": {"requests": {"ephemeral-storage": disk}}}]}});
-        let params = PostParams {
-            dry_run,
-            ..PostParams::default()
-        };
-        Api::namespaced(self.stage.owner.clone(), &self.namespaces[namespace])
-            .create(&params, &serde_json::from_value(pod).unwrap())
-            .await
-    }
-
-    async fn pods(&self) -> Vec<Pod> {
-        let labelled = ListParams::default().labels(&format!("of={}", self.stage.tenant));
-        let api = Api::<Pod>::all(self.stage.masters.clone());
-        api.list(&labelled).await.unwrap().items
-    }
-
-    async fn delete(&self, pod: &Pod) {
-        let api: Api<Pod> = Api::namespaced(self.stage.masters.clone(), &pod.namespace().unwrap());
-        let now = DeleteParams {
-            grace_period_seconds: Some(0),
-            ..DeleteParams::default()
-        };
-        api.delete(&pod.name_any(), &now).await.unwrap();
+        self.stage.create_pod(&self.namespaces[namespace], disk, dry_run).await
     }
 
     fn ledgers(&self) -> Api<QuantityLedger> {
@@ -158,23 +123,8 @@ impl Scene {
     }
 
     /// So many at once, in all namespaces in turn. How many passed comes back.
-    async fn burst(self: &Arc<Self>, number: usize) -> usize {
-        let creates = (0..number).map(|index| {
-            let scene = self.clone();
-            tokio::spawn(async move {
-                loop {
-                    let made = scene.create(index % scene.namespaces.len(), "1Mi", false).await;
-                    // On a machine that is too slow for all of them at once, some are told so.
-                    if !made
-                        .as_ref()
-                        .is_err_and(|error| error.to_string().contains("please retry"))
-                    {
-                        return made;
-                    }
-                }
-            })
-        });
-        let results = join_all(creates).await.into_iter().map(Result::unwrap);
+    async fn burst(&self, number: usize) -> usize {
+        let results = self.stage.burst(&self.namespaces, number).await.into_iter();
         let (passed, refused): (Vec<_>, Vec<_>) = results.partition(Result::is_ok);
         for refused in refused {
             let (code, message) = refusal(refused);
@@ -185,69 +135,55 @@ impl Scene {
     }
 }
 
-/// Looks all the time; the most pods that it saw come back.
-async fn watched(scene: &Arc<Scene>, work: impl AsyncFnOnce()) -> usize {
-    let (is_over, most) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let watcher = tokio::spawn({
-        let (scene, is_over, most) = (scene.clone(), is_over.clone(), most.clone());
-        async move {
-            while !is_over.load(Ordering::Relaxed) {
-                most.fetch_max(scene.pods().await.len(), Ordering::Relaxed);
-            }
-        }
-    });
-    work().await;
-    is_over.store(true, Ordering::Relaxed);
-    watcher.await.unwrap();
-    most.load(Ordering::Relaxed)
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn near_the_limit_at_no_moment_is_there_more_and_what_is_freed_can_be_used() {
     let scene = scene(json!({"pods": "12", "requests.ephemeral-storage": "1Gi"}), 10).await;
-    let most = watched(&scene, async || {
-        for round in 0..3 {
-            let passed = scene.burst(50).await;
-            let there = scene.pods().await;
-            assert_eq!(there.len(), 12, "round {round}: {passed} passed");
-            scene.is_quiet("pods", 12).await;
-            for pod in there.iter().take(5) {
-                scene.delete(pod).await;
+    let most = scene
+        .stage
+        .watched(async || {
+            for round in 0..3 {
+                let passed = scene.burst(50).await;
+                let there = scene.stage.pods().await;
+                assert_eq!(there.len(), 12, "round {round}: {passed} passed");
+                scene.is_quiet("pods", 12).await;
+                for pod in there.iter().take(5) {
+                    scene.stage.delete_pod(pod).await;
+                }
+                scene.is_quiet("pods", 7).await;
             }
-            scene.is_quiet("pods", 7).await;
-        }
-    })
-    .await;
+        })
+        .await;
     assert_eq!(most, 12);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn from_far_to_near_two_replicas_with_credits_stay_within_the_limit() {
     let scene = scene(json!({"pods": "100", "requests.ephemeral-storage": "1Gi"}), 10).await;
-    let most = watched(&scene, async || {
-        scene.create(0, "1Mi", false).await.unwrap();
-        let account = scene.account().await.unwrap();
-        let ids: Vec<&str> = account.reservations.iter().map(|it| it.id.as_str()).collect();
-        assert!(ids.len() == 1 && ids[0].starts_with("credit/"), "{ids:?}");
-        let passed = scene.burst(150).await;
-        assert_eq!((passed, scene.pods().await.len()), (99, 100));
-        scene.is_quiet("pods", 100).await;
-    })
-    .await;
+    let most = scene
+        .stage
+        .watched(async || {
+            scene.create(0, "1Mi", false).await.unwrap();
+            let account = scene.account().await.unwrap();
+            let ids: Vec<&str> = account.reservations.iter().map(|it| it.id.as_str()).collect();
+            assert!(ids.len() == 1 && ids[0].starts_with("credit/"), "{ids:?}");
+            let passed = scene.burst(150).await;
+            assert_eq!((passed, scene.stage.pods().await.len()), (99, 100));
+            scene.is_quiet("pods", 100).await;
+        })
+        .await;
     assert_eq!(most, 100);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_namespace_shares_with_the_first_from_its_first_moment() {
-    let mut scene = Arc::into_inner(scene(json!({"pods": "4", "requests.ephemeral-storage": "1Gi"}), 1).await).unwrap();
+    let mut scene = scene(json!({"pods": "4", "requests.ephemeral-storage": "1Gi"}), 1).await;
     for _ in 0..3 {
         scene.create(0, "1Mi", false).await.unwrap();
     }
     scene.join("second").await;
-    let scene = Arc::new(scene);
     // At once: nobody has waited for a ResourceQuota in it.
     let passed = scene.burst(12).await;
-    assert_eq!((passed, scene.pods().await.len()), (1, 4));
+    assert_eq!((passed, scene.stage.pods().await.len()), (1, 4));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -320,7 +256,7 @@ async fn what_was_lent_to_a_replica_that_was_killed_is_kept_until_its_end() {
         .await
         .unwrap();
     let passed = scene.burst(20).await;
-    let there = scene.pods().await.len();
+    let there = scene.stage.pods().await.len();
     // On a machine that took longer than that, what was lent has ended meanwhile.
     assert!(
         (passed, there) == (0, 0) || Timestamp::now() >= end,
@@ -328,7 +264,7 @@ async fn what_was_lent_to_a_replica_that_was_killed_is_kept_until_its_end() {
     );
     until("its end", async || {
         scene.burst(4).await;
-        (scene.pods().await.len() == 12).then_some(())
+        (scene.stage.pods().await.len() == 12).then_some(())
     })
     .await;
     assert!(Timestamp::now() >= end);

@@ -29,6 +29,9 @@ use find::Named;
 use show::{Line, Shown};
 use wait::Goal;
 
+pub(crate) use show::readiness;
+pub(crate) use wait::is_settled;
+
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]
 pub struct Args {

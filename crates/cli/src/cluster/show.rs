@@ -72,7 +72,7 @@ pub(super) fn phase(tcp: &TenantControlPlane) -> String {
     phase.map_or("Pending", Phase::as_str).to_owned()
 }
 
-pub(super) fn readiness(conditions: &[Condition]) -> (bool, String) {
+pub(crate) fn readiness(conditions: &[Condition]) -> (bool, String) {
     match conditions.iter().find(|condition| condition.type_ == "Ready") {
         Some(condition) if condition.status == "True" => (true, String::new()),
         Some(condition) => (false, condition.message.clone()),

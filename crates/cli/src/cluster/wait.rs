@@ -124,7 +124,7 @@ impl Goal {
 }
 
 /// Whether what is asked for is what is.
-fn is_settled(tcp: &TenantControlPlane) -> bool {
+pub(crate) fn is_settled(tcp: &TenantControlPlane) -> bool {
     let Some(status) = &tcp.status else { return false };
     let recorded = status
         .storage

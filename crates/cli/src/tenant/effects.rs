@@ -328,7 +328,7 @@ pub(super) fn access(objects: &BTreeMap<Place, Value>) -> BTreeSet<Access> {
     roles.collect()
 }
 
-fn subject_typed(subject: &Subject, namespace: &str) -> String {
+pub(super) fn subject_typed(subject: &Subject, namespace: &str) -> String {
     match subject.kind.as_str() {
         "User" => match tenancy::subject::service_account(&subject.name) {
             Some((namespace, name)) => format!("sa:{namespace}/{name}"),

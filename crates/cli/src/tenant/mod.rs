@@ -9,6 +9,7 @@ mod adopt;
 mod carry_out;
 mod deletion;
 mod effects;
+mod explained;
 mod limits;
 mod owner;
 mod plan;
@@ -39,6 +40,7 @@ use wait::Goal;
 use world::{Contents, Me, World};
 use write::Write;
 
+pub(crate) use explained::{explained, standing};
 pub(crate) use world::tenant_owners;
 
 #[derive(Debug, clap::Args)]

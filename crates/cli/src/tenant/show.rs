@@ -56,7 +56,7 @@ fn state(tenant: &Tenant) -> TenantState {
     }
 }
 
-fn readiness(conditions: &[Condition]) -> (bool, String) {
+pub(super) fn readiness(conditions: &[Condition]) -> (bool, String) {
     match conditions.iter().find(|condition| condition.type_ == READY_CONDITION) {
         Some(condition) if condition.status == "True" => (true, String::new()),
         Some(condition) => (false, condition.message.clone()),

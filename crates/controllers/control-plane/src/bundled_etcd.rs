@@ -15,6 +15,8 @@ use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use pki::{Authority, LeafRequest, San, Usage};
 
+use crate::datastore::error::EtcdFailure;
+
 const RENEW_BEFORE: SignedDuration = SignedDuration::from_hours(24 * 30);
 const LOOK_AGAIN: Duration = Duration::from_secs(12 * 3600);
 const RETRY: Duration = Duration::from_secs(2);
@@ -38,7 +40,7 @@ enum Error {
     #[error("failed to issue its certificates")]
     Issue(#[source] pki::Error),
     #[error("failed to switch authentication on")]
-    Authentication(#[source] Box<etcd_client::Error>),
+    Authentication(#[source] Box<EtcdFailure>),
 }
 
 /// Keeps the certificates and the root user, until the process ends.
@@ -69,7 +71,7 @@ async fn pass(client: &Client, etcd: &BundledEtcd, protected: &mut bool) -> Resu
     let material = certificates(&secrets, etcd, Timestamp::now()).await?;
     if !*protected {
         let protect = protect(etcd, &material).await;
-        protect.map_err(|source| Error::Authentication(Box::new(source)))?;
+        protect.map_err(|error| Error::Authentication(Box::new(error.into())))?;
         *protected = true;
         tracing::info!(etcd = etcd.name, "bundled etcd serves with authentication on");
     }

@@ -16,7 +16,7 @@ use api::kamaji::v1alpha1::{
     TenantControlPlaneStatus, VersionStatus,
 };
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
 use k8s_openapi::api::core::v1::{Service, ServiceStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
@@ -319,12 +319,17 @@ fn phase(tcp: &TenantControlPlane, deployment: &Deployment, installed: Option<&s
 pub(crate) fn settled(deployment: &Deployment) -> bool {
     let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let Some(status) = &deployment.status else { return false };
-    let observed = status.observed_generation.unwrap_or(0) >= deployment.metadata.generation.unwrap_or(0);
-    observed
+    is_observed(deployment)
         && status.unavailable_replicas.unwrap_or(0) == 0
         && [status.updated_replicas, status.ready_replicas, status.replicas]
             .into_iter()
             .all(|count| count.unwrap_or(0) == wanted)
+}
+
+/// Whether what the Deployment reports is about its latest spec.
+fn is_observed(deployment: &Deployment) -> bool {
+    let observed = deployment.status.as_ref().and_then(|status| status.observed_generation);
+    observed.unwrap_or(0) >= deployment.metadata.generation.unwrap_or(0)
 }
 
 fn inside(status: &mut TenantControlPlaneStatus, tcp: &TenantControlPlane, inside: &Inside, now: Timestamp) {
@@ -409,10 +414,13 @@ fn conditions(
             });
             let reason = match phase {
                 Some(Phase::Ready | Phase::WriteLimited) => "ClusterNotConfigured",
+                // The phase has no better word for it. That pods are replaced is known.
+                Some(Phase::Unknown) => "PodsStarting",
                 Some(phase) => phase.as_str(),
                 None => "Provisioning",
             };
-            ("False", reason.to_owned(), failing.unwrap_or_default())
+            let message = failing.unwrap_or_else(|| under_way(phase).to_owned());
+            ("False", reason.to_owned(), message)
         }
     };
     std::iter::once((READY, Some(ready)))
@@ -473,10 +481,7 @@ fn done(tcp: &TenantControlPlane, work: &str, status: &TenantControlPlaneStatus,
             });
             match failure {
                 Some(failure) => no("PodsRefused", failure),
-                None => no(
-                    "PodsStarting",
-                    format!("{ready} of {wanted} pods are ready and of the wanted kind"),
-                ),
+                None => no("PodsStarting", rollout(wanted, outcome.deployment)),
             }
         }
         _ => {
@@ -489,6 +494,35 @@ fn done(tcp: &TenantControlPlane, work: &str, status: &TenantControlPlaneStatus,
             }
         }
     }
+}
+
+/// What is under way when nothing is known to be amiss.
+fn under_way(phase: Option<Phase>) -> &'static str {
+    match phase {
+        Some(Phase::Migrating) => "the data moves to another DataStore",
+        Some(Phase::CertificateAuthorityRotating) => "the certificate authority was replaced, and the pods follow",
+        Some(Phase::Upgrading) => "the pods are replaced by those of another version",
+        _ => "the pods are not ready yet",
+    }
+}
+
+/// How far the pods are from what is wanted. Ready ones of an earlier template are counted apart: all of them may be ready
+/// while none is wanted.
+fn rollout(wanted: i32, deployment: Option<&Deployment>) -> String {
+    let status = deployment.and_then(|deployment| deployment.status.as_ref());
+    let count = |of: fn(&DeploymentStatus) -> Option<i32>| status.and_then(of).unwrap_or(0);
+    let (ready, all) = (count(|it| it.ready_replicas), count(|it| it.replicas));
+    if !deployment.is_some_and(is_observed) {
+        return format!(
+            "the latest change has not reached the pods yet; of {wanted} that are wanted {ready} are ready"
+        );
+    }
+    let new = count(|it| it.updated_replicas);
+    let old = match all - new {
+        ..=0 => String::new(),
+        old => format!(", {old} of the earlier kind have to go"),
+    };
+    format!("{new} of {wanted} pods are of the wanted kind, {ready} of {all} are ready{old}")
 }
 
 /// Whether the pods are such that the API server can be asked.

@@ -9,13 +9,15 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use api::kamaji::names::{DATASTORE_REACHABLE_CONDITION, PAUSED_ANNOTATION};
 use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
 use kube::{Client, ResourceExt};
 use tokio::time::Instant;
 
 use crate::datastore::credentials::{self, Read};
+use crate::datastore::error::{StoreError, UNREACHABLE};
 use crate::datastore::pod_access::PodAccess;
-use crate::datastore::store::Login;
+use crate::datastore::store::{Login, Store};
 use crate::desired::{DatastoreFacts, Waiting, kine};
 use crate::destinations::{Services, destinations, hosts_to_resolve};
 use crate::error::Error;
@@ -65,6 +67,33 @@ pub(crate) fn not_ready(datastore: &DataStore) -> Option<Waiting> {
         );
         Waiting::datastore("DataStoreNotReady", message)
     })
+}
+
+/// Opens a connection, unless the DataStore is known not to answer: to wait for that once more would hold up the control
+/// planes of all other stores. Its own controller asks it every few seconds, and what it then says brings us back.
+pub(crate) async fn open(datastore: &DataStore, login: &Login) -> Result<Store, Error> {
+    let opened = match silence(datastore) {
+        Some(why) => Err(StoreError::KnownSilent(why.to_owned())),
+        None => Store::connect(login).await,
+    };
+    opened.map_err(|source| Error::Datastore {
+        datastore: datastore.name_any(),
+        source,
+    })
+}
+
+/// Why a datastore does not answer, if that is known of it as it is now. One that is paused is not asked by its controller.
+pub(crate) fn silence(datastore: &DataStore) -> Option<&str> {
+    let conditions = datastore.status.as_ref().map(|status| &status.conditions);
+    let reachable = conditions
+        .into_iter()
+        .flatten()
+        .find(|condition| condition.type_ == DATASTORE_REACHABLE_CONDITION)?;
+    let silent = reachable.status == "False"
+        && reachable.reason == UNREACHABLE
+        && reachable.observed_generation == datastore.metadata.generation
+        && !datastore.annotations().contains_key(PAUSED_ANNOTATION);
+    silent.then_some(reachable.message.as_str())
 }
 
 /// How to get into a datastore, and who signs for it.
@@ -182,4 +211,40 @@ async fn read(client: &Client, datastore: &DataStore) -> Result<Credentials, Err
         pods: credentials::pods(datastore, &values).map_err(refused)?,
         login: credentials::login(datastore, &values).map_err(refused)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_store_is_silent_as_long_as_its_own_controller_says_so_of_it_as_it_is() {
+        let datastore = |annotations: Value, reason: &str, generation: i64| -> DataStore {
+            let condition = json!({"type": "cotenant.dev/DataStoreReachable", "status": "False", "reason": reason,
+                "message": "no answer", "observedGeneration": generation, "lastTransitionTime": "2026-11-20T12:00:00Z"});
+            serde_json::from_value(json!({
+                "apiVersion": "kamaji.clastix.io/v1alpha1", "kind": "DataStore",
+                "metadata": {"name": "default", "generation": 2, "annotations": annotations},
+                "spec": {"driver": "etcd", "endpoints": ["etcd:2379"]},
+                "status": {"ready": true, "conditions": [condition]},
+            }))
+            .unwrap()
+        };
+        let paused = json!({"kamaji.clastix.io/paused": ""});
+        let rows = [
+            ("silent", datastore(json!({}), "Unreachable", 2), Some("no answer")),
+            (
+                "wrong in another way",
+                datastore(json!({}), "NotAdministrator", 2),
+                None,
+            ),
+            ("said of another place", datastore(json!({}), "Unreachable", 1), None),
+            ("not asked any more", datastore(paused, "Unreachable", 2), None),
+        ];
+        for (name, datastore, expected) in rows {
+            assert_eq!(silence(&datastore), expected, "{name}");
+        }
+    }
 }

@@ -236,7 +236,7 @@ async fn pass(ctx: &Arc<Context>, key: &Key, tcp: &TenantControlPlane, wanted: &
     }
     ctx.tenants.guard(tcp, &desired, || {
         let (queue, key) = (ctx.inside_queue.clone(), key.clone());
-        inside::guard::Guard::start(client, &desired, move || {
+        inside::guard::Guard::start(&client, &desired, move || {
             queue.enqueue_after(key.clone(), inside::guard::SETTLE);
         })
     });

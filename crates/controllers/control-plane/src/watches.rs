@@ -147,8 +147,8 @@ impl Watches {
             }),
             ingresses,
             route_names: RouteNames {
-                http: Optional::start(client, Looked::WhenAsked, route_names::trim_http, shutdown),
-                grpc: Optional::start(client, Looked::WhenAsked, route_names::trim_grpc, shutdown),
+                http: Optional::start(client, Looked::WhenAsked, route_names::trim, shutdown),
+                grpc: Optional::start(client, Looked::WhenAsked, route_names::trim, shutdown),
                 tls: routes.clone(),
             },
             routes,

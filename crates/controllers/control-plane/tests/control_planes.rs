@@ -3,291 +3,47 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's own functions are tests too")]
 
+mod bed;
 #[path = "control_planes/metrics.rs"]
 mod metrics;
 #[path = "control_planes/takeover.rs"]
 mod takeover;
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::time::Duration;
 
-use api::kamaji::v1alpha1::{DataStore, Phase, TenantControlPlane};
+use api::kamaji::v1alpha1::{Phase, TenantControlPlane};
+use bed::components::{Components, administrator, free_port};
+use bed::{World, create, eventually, merge, when};
 use control_plane_controller::desired::SECRET_COMPONENTS;
-use control_plane_controller::{Settings, Watches, run};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, PersistentVolumeClaim, Secret, Service};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::{Api, Client, Resource, ResourceExt};
-use local::guard::GuardedDirectory;
-use local::process::{Process, Spec};
-use runtime::Shutdown;
-use runtime::events::Recorder;
-use runtime::metrics::Registry;
-use serde::de::DeserializeOwned;
+use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
-use testbed::{ApiServer, EtcdFixture, eventually, unique};
-
-/// How long anything may take before a test gives up. Nothing is concluded from how long it took.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// An operator that may be killed.
-struct Operator {
-    task: tokio::task::JoinHandle<()>,
-    registry: Registry,
-}
-
-impl Operator {
-    fn start(client: &Client, datastore: &str) -> Self {
-        let (client, registry, shutdown) = (client.clone(), Registry::new(), Shutdown::new());
-        let settings = Settings {
-            default_datastore: Some(datastore.to_owned()),
-            ..Settings::default()
-        };
-        let metrics = runtime::controller::Metrics::register(&registry);
-        let known = registry.clone();
-        let task = tokio::spawn(async move {
-            let watches = Watches::start(&client, &shutdown);
-            let events = Recorder::new(client.clone(), "cotenant-operator", Some("test"));
-            run(client, watches, events, settings, &known, &metrics, shutdown.clone())
-                .await
-                .unwrap();
-        });
-        Self { task, registry }
-    }
-
-    /// Ends it as `kill -9` does: wherever it is.
-    async fn kill(self) {
-        self.task.abort();
-        let _ = self.task.await;
-    }
-
-    /// How many passes have ended, and whether more are due.
-    fn passes(&self) -> (u64, bool) {
-        let text = self.registry.encode();
-        let value = |name: &str| {
-            let line = format!("{name}{{controller=\"control-plane\"}} ");
-            text.lines()
-                .find_map(|found| found.strip_prefix(&line)?.parse::<u64>().ok())
-                .unwrap_or(0)
-        };
-        (
-            value("cotenant_operator_controller_runs_total"),
-            value("cotenant_operator_controller_queue_depth") > 0,
-        )
-    }
-}
-
-fn when(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
-    if holds { Ok(()) } else { Err(otherwise()) }
-}
-
-/// A cluster with our kinds, a DataStore `default` on an etcd, and a Node whose addresses others may not reach.
-struct World {
-    server: ApiServer,
-    etcd: EtcdFixture,
-    client: Client,
-    namespace: String,
-}
+use testbed::unique;
 
 impl World {
-    async fn new() -> Self {
-        let server = ApiServer::start().await;
-        let etcd = EtcdFixture::start().await;
-        let client = server.client().await;
-        let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
-        for crd in [
-            api::schema::crd::<DataStore>(),
-            api::schema::crd::<TenantControlPlane>(),
-        ] {
-            let name = crd.name_any();
-            crds.create(&PostParams::default(), &crd).await.unwrap();
-            eventually(PATIENCE, "the kind is served", || {
-                let (crds, name) = (crds.clone(), name.clone());
-                async move {
-                    let found = crds.get(&name).await.map_err(|error| error.to_string())?;
-                    let conditions = found.status.and_then(|status| status.conditions).unwrap_or_default();
-                    let established = conditions
-                        .iter()
-                        .any(|one| one.type_ == "Established" && one.status == "True");
-                    when(established, || format!("{conditions:?}"))
-                }
-            })
-            .await;
-        }
-        let namespace = unique("tenants");
-        create::<Namespace>(&Api::all(client.clone()), json!({"metadata": {"name": namespace}})).await;
-        let nodes: Api<Node> = Api::all(client.clone());
-        create::<Node>(
-            &nodes,
-            json!({"metadata": {"name": "admin-1"}, "spec": {"podCIDR": "10.244.7.0/24"}}),
-        )
-        .await;
-        let addresses = json!({"status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.10"}]}});
-        nodes
-            .patch_status("admin-1", &PatchParams::default(), &Patch::Merge(addresses))
-            .await
-            .unwrap();
-        let world = Self {
-            server,
-            etcd,
-            client,
-            namespace,
-        };
-        world.create_datastore("default").await;
-        world
-    }
-
-    async fn create_datastore(&self, name: &str) {
-        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
-        create::<Secret>(
-            &secrets,
-            json!({"metadata": {"name": format!("{name}-store")}, "stringData": {
-                "ca.crt": self.etcd.ca_cert_pem, "ca.key": self.etcd.ca_key_pem,
-                "tls.crt": self.etcd.root_cert_pem, "tls.key": self.etcd.root_key_pem,
-            }}),
-        )
-        .await;
-        let content = |key: &str| json!({"secretReference": {"name": format!("{name}-store"), "namespace": self.namespace, "keyPath": key}});
-        let datastores: Api<DataStore> = Api::all(self.client.clone());
-        create::<DataStore>(
-            &datastores,
-            json!({"metadata": {"name": name}, "spec": {
-                "driver": "etcd",
-                "endpoints": [self.etcd.endpoint],
-                "tlsConfig": {
-                    "certificateAuthority": {"certificate": content("ca.crt"), "privateKey": content("ca.key")},
-                    "clientCertificate": {"certificate": content("tls.crt"), "privateKey": content("tls.key")},
-                },
-            }}),
-        )
-        .await;
-    }
-
-    fn api<K>(&self) -> Api<K>
-    where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
-    {
-        Api::namespaced(self.client.clone(), &self.namespace)
-    }
-
-    async fn create_control_plane(&self, name: &str, port: i32, changes: Value) -> TenantControlPlane {
-        let mut object = json!({
-            "metadata": {"name": name, "namespace": self.namespace},
-            "spec": {
-                "controlPlane": {"deployment": {"replicas": 1}, "service": {"serviceType": "NodePort"}},
-                "kubernetes": {"version": "v1.36.3"},
-                "networkProfile": {"address": "192.0.2.10", "port": port},
-                "addons": {"coreDNS": {}, "kubeProxy": {}},
-            },
+    /// A control plane that is reached at a port of the Node.
+    async fn create_at(&self, name: &str, port: i32, changes: Value) -> TenantControlPlane {
+        let mut spec = json!({
+            "controlPlane": {"service": {"serviceType": "NodePort"}},
+            "networkProfile": {"address": "192.0.2.10", "port": port},
+            "addons": {"coreDNS": {}, "kubeProxy": {}},
         });
-        json_merge(&mut object, &changes);
-        create(&self.api::<TenantControlPlane>(), object).await
+        json_patch::merge(&mut spec, &changes);
+        self.create_control_plane(name, spec).await
     }
-
-    async fn control_plane(&self, name: &str) -> TenantControlPlane {
-        self.api().get(name).await.unwrap()
-    }
-
-    async fn until_condition(&self, name: &str, type_: &str, reason: &str) -> TenantControlPlane {
-        eventually(PATIENCE, &format!("{name} has {type_} for {reason}"), || async {
-            let tcp = self.control_plane(name).await;
-            let conditions = tcp.status.clone().unwrap_or_default().conditions;
-            let found = conditions.iter().any(|one| one.type_ == type_ && one.reason == reason);
-            when(found, || format!("{conditions:#?}")).map(|()| tcp)
-        })
-        .await
-    }
-
-    async fn until_phase(&self, name: &str, phase: Phase) -> TenantControlPlane {
-        eventually(PATIENCE, &format!("{name} is {phase:?}"), || async {
-            let tcp = self.control_plane(name).await;
-            let status = tcp.status.clone().unwrap_or_default();
-            when(status.phase() == Some(phase), || format!("{status:#?}")).map(|()| tcp)
-        })
-        .await
-    }
-
-    /// Until a pass went through to its end for the present generation.
-    async fn until_carried_out(&self, name: &str) -> TenantControlPlane {
-        eventually(PATIENCE, &format!("{name} is carried out"), || async {
-            let tcp = self.control_plane(name).await;
-            let observed = tcp.status.as_ref().and_then(|status| status.observed_generation);
-            when(observed == tcp.metadata.generation, || format!("{:#?}", tcp.status)).map(|()| tcp)
-        })
-        .await
-    }
-
-    /// UID, version and name of every object of a control plane.
-    async fn objects(&self, name: &str) -> BTreeMap<String, (String, String)> {
-        let mut found = BTreeMap::new();
-        self.collect::<Secret>(name, &mut found).await;
-        self.collect::<ConfigMap>(name, &mut found).await;
-        self.collect::<Service>(name, &mut found).await;
-        self.collect::<NetworkPolicy>(name, &mut found).await;
-        self.collect::<Deployment>(name, &mut found).await;
-        found
-    }
-
-    async fn collect<K>(&self, name: &str, into: &mut BTreeMap<String, (String, String)>)
-    where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
-    {
-        let labels = ListParams::default().labels(&format!("kamaji.clastix.io/name={name}"));
-        for object in self.api::<K>().list(&labels).await.unwrap() {
-            let key = format!("{} {}", K::kind(&()), object.name_any());
-            into.insert(key, (object.uid().unwrap(), object.resource_version().unwrap()));
-        }
-    }
-
-    /// Says of all pods of a control plane that they are ready, as a kubelet would.
-    async fn make_pods_ready(&self, name: &str) {
-        let labels = ListParams::default().labels(&format!("kamaji.clastix.io/name={name}"));
-        let status = json!({"status": {
-            "phase": "Running",
-            "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-11-20T12:00:00Z"}],
-        }});
-        let pods: Api<Pod> = self.api();
-        for pod in pods.list(&labels).await.unwrap() {
-            let _ = pods
-                .patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&status))
-                .await;
-        }
-    }
-
-    async fn until_ready(&self, name: &str) -> TenantControlPlane {
-        eventually(PATIENCE, &format!("{name} is ready"), || async {
-            self.make_pods_ready(name).await;
-            let tcp = self.control_plane(name).await;
-            let status = tcp.status.clone().unwrap_or_default();
-            when(status.phase() == Some(Phase::Ready), || format!("{status:#?}")).map(|()| tcp)
-        })
-        .await
-    }
-}
-
-fn json_merge(into: &mut Value, changes: &Value) {
-    json_patch::merge(into, changes);
-}
-
-async fn create<K>(api: &Api<K>, object: Value) -> K
-where
-    K: Resource + Clone + Debug + DeserializeOwned + serde::Serialize,
-{
-    api.create(&PostParams::default(), &serde_json::from_value(object).unwrap())
-        .await
-        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_control_plane_lives_sleeps_and_goes_without_touching_its_neighbour() {
-    let world = World::new().await;
-    let operator = Operator::start(&world.client, "default");
-    let mine = world.create_control_plane("mine", 31111, json!({})).await;
-    let other = world.create_control_plane("neighbour", 31112, json!({})).await;
+    let world = World::with_node("default").await;
+    let operator = world.operate();
+    let mine = world.create_at("mine", 31111, json!({})).await;
+    let other = world.create_at("neighbour", 31112, json!({})).await;
     let (mine_uid, other_uid) = (mine.uid().unwrap(), other.uid().unwrap());
 
     // Everything is there.
@@ -329,24 +85,14 @@ async fn a_control_plane_lives_sleeps_and_goes_without_touching_its_neighbour() 
     let secrets: Api<Secret> = world.api();
     let authority = secrets.get("mine-ca").await.unwrap();
     let rubbish = json!({"data": {"scheduler.conf": "cnViYmlzaA=="}});
-    secrets
-        .patch(
-            "mine-scheduler-kubeconfig",
-            &PatchParams::default(),
-            &Patch::Merge(rubbish),
-        )
-        .await
-        .unwrap();
+    merge(&secrets, "mine-scheduler-kubeconfig", rubbish).await;
     let unlabelled = json!({"metadata": {"labels": null}});
-    secrets
-        .patch("mine-ca", &PatchParams::default(), &Patch::Merge(unlabelled))
-        .await
-        .unwrap();
+    merge(&secrets, "mine-ca", unlabelled).await;
     secrets
         .delete("mine-sa-certificate", &DeleteParams::default())
         .await
         .unwrap();
-    eventually(PATIENCE, "the Secrets are repaired", || async {
+    eventually("the Secrets are repaired", || async {
         let mended = secrets.get("mine-scheduler-kubeconfig").await.unwrap();
         let yaml = String::from_utf8(mended.data.unwrap()["scheduler.conf"].0.clone()).unwrap();
         when(pki::Kubeconfig::parse(&yaml).is_ok(), || yaml)?;
@@ -379,22 +125,18 @@ async fn a_control_plane_lives_sleeps_and_goes_without_touching_its_neighbour() 
         .patch_status("admin-2", &PatchParams::default(), &Patch::Merge(addresses))
         .await
         .unwrap();
-    eventually(
-        PATIENCE,
-        "the certificate answers to the new Node's address",
-        || async {
-            let secret = world
-                .api::<Secret>()
-                .get("neighbour-api-server-certificate")
-                .await
-                .unwrap();
-            let pem = String::from_utf8(secret.data.unwrap()["apiserver.crt"].0.clone()).unwrap();
-            let sans = pki::inspect(&pem).unwrap().sans;
-            when(sans.contains(&pki::San::parse("192.0.2.77").unwrap()), || {
-                format!("{sans:?}")
-            })
-        },
-    )
+    eventually("the certificate answers to the new Node's address", || async {
+        let secret = world
+            .api::<Secret>()
+            .get("neighbour-api-server-certificate")
+            .await
+            .unwrap();
+        let pem = String::from_utf8(secret.data.unwrap()["apiserver.crt"].0.clone()).unwrap();
+        let sans = pki::inspect(&pem).unwrap().sans;
+        when(sans.contains(&pki::San::parse("192.0.2.77").unwrap()), || {
+            format!("{sans:?}")
+        })
+    })
     .await;
     let after = world
         .api::<Secret>()
@@ -404,17 +146,10 @@ async fn a_control_plane_lives_sleeps_and_goes_without_touching_its_neighbour() 
     assert_eq!(before.uid(), after.uid());
 
     // Asleep and awake.
-    let control_planes: Api<TenantControlPlane> = world.api();
-    let replicas = |count: i32| json!({"spec": {"controlPlane": {"deployment": {"replicas": count}}}});
-    control_planes
-        .patch("mine", &PatchParams::default(), &Patch::Merge(replicas(0)))
-        .await
-        .unwrap();
+    let replicas = |count: i32| json!({"controlPlane": {"deployment": {"replicas": count}}});
+    world.change("mine", replicas(0)).await;
     world.until_phase("mine", Phase::Sleeping).await;
-    control_planes
-        .patch("mine", &PatchParams::default(), &Patch::Merge(replicas(1)))
-        .await
-        .unwrap();
+    world.change("mine", replicas(1)).await;
     world.until_ready("mine").await;
 
     // Gone, with its keys, and nobody else's.
@@ -427,12 +162,7 @@ async fn a_control_plane_lives_sleeps_and_goes_without_touching_its_neighbour() 
     }
     let beside = format!("/{mine_uid}-not/registry/x");
     world.etcd.etcdctl(&["put", &beside, "value"]).await.unwrap();
-    control_planes.delete("mine", &DeleteParams::default()).await.unwrap();
-    eventually(PATIENCE, "the control plane is gone", || async {
-        let left = control_planes.get_opt("mine").await.unwrap();
-        when(left.is_none(), || format!("{left:#?}"))
-    })
-    .await;
+    world.delete("mine").await;
     let keys = world
         .etcd
         .etcdctl(&["get", "/", "--prefix", "--keys-only"])
@@ -445,24 +175,23 @@ async fn a_control_plane_lives_sleeps_and_goes_without_touching_its_neighbour() 
     );
     let users = world.etcd.etcdctl(&["user", "list"]).await.unwrap();
     assert!(!users.contains(&mine_uid) && users.contains(&other_uid), "{users}");
-    eventually(PATIENCE, "its objects are collected", || async {
+    eventually("its objects are collected", || async {
         let left = world.objects("mine").await;
         when(left.is_empty(), || format!("{left:?}"))
     })
     .await;
     operator.kill().await;
-    drop(world.server);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operator_that_is_killed_again_and_again_loses_nothing_and_a_rested_one_writes_nothing() {
-    let world = World::new().await;
+    let world = World::with_node("default").await;
     // No node port: the API server may lose one for minutes to a request that is cut off.
-    let service = json!({"spec": {"controlPlane": {"service": {"serviceType": "ClusterIP"}}}});
-    let created = world.create_control_plane("crash", 31121, service).await;
+    let service = json!({"controlPlane": {"service": {"serviceType": "ClusterIP"}}});
+    let created = world.create_at("crash", 31121, service).await;
     let mut seen: BTreeMap<String, String> = BTreeMap::new();
     for wait in [5, 20, 35, 50, 60, 70, 85, 100, 120, 150, 200, 300] {
-        let operator = Operator::start(&world.client, "default");
+        let operator = world.operate();
         tokio::time::sleep(Duration::from_millis(wait)).await;
         operator.kill().await;
         for (name, (uid, _)) in world.objects("crash").await {
@@ -470,7 +199,7 @@ async fn an_operator_that_is_killed_again_and_again_loses_nothing_and_a_rested_o
             assert_eq!(*first, uid, "{name} was made twice");
         }
     }
-    let operator = Operator::start(&world.client, "default");
+    let operator = world.operate();
     let tcp = world.until_carried_out("crash").await;
     assert_eq!(tcp.uid(), created.uid());
     world.until_ready("crash").await;
@@ -491,12 +220,8 @@ async fn an_operator_that_is_killed_again_and_again_loses_nothing_and_a_rested_o
     // Rested: a new process looks at everything and leaves it as it is.
     let before = world.objects("crash").await;
     let generation = world.control_plane("crash").await;
-    let operator = Operator::start(&world.client, "default");
-    eventually(PATIENCE, "the new operator has looked", || async {
-        let (passes, more) = operator.passes();
-        when(passes > 0 && !more, || format!("{passes} passes, more: {more}"))
-    })
-    .await;
+    let operator = world.operate();
+    operator.until_rested_after(0).await;
     assert_eq!(world.objects("crash").await, before);
     let after = world.control_plane("crash").await;
     assert_eq!(after.metadata.finalizers, generation.metadata.finalizers);
@@ -506,8 +231,8 @@ async fn an_operator_that_is_killed_again_and_again_loses_nothing_and_a_rested_o
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_done_is_said_and_waited_for() {
-    let world = World::new().await;
-    let operator = Operator::start(&world.client, "default");
+    let world = World::with_node("default").await;
+    let operator = world.operate();
 
     // A name that belongs to somebody else in the cluster.
     create::<Service>(
@@ -515,27 +240,25 @@ async fn what_cannot_be_done_is_said_and_waited_for() {
         json!({"metadata": {"name": "taken"}, "spec": {"ports": [{"port": 80}]}}),
     )
     .await;
-    world.create_control_plane("taken", 31131, json!({})).await;
+    world.create_at("taken", 31131, json!({})).await;
     world.until_condition("taken", "Exposed", "NameTaken").await;
     let service = world.api::<Service>().get("taken").await.unwrap();
     assert_eq!(service.spec.unwrap().selector, None);
 
     // No address.
     world
-        .create_control_plane("nowhere", 31132, json!({"spec": {"networkProfile": {"address": null}}}))
+        .create_at("nowhere", 31132, json!({"networkProfile": {"address": null}}))
         .await;
     let nowhere = world.until_condition("nowhere", "Ready", "AddressMissing").await;
     let message = &nowhere.status.unwrap().conditions[0].message;
     assert!(message.contains("spec.networkProfile.address"), "{message}");
 
     // A datastore that does not exist yet.
-    world
-        .create_control_plane("early", 31133, json!({"spec": {"dataStore": "later"}}))
-        .await;
+    world.create_at("early", 31133, json!({"dataStore": "later"})).await;
     world
         .until_condition("early", "DataStoreReady", "DataStoreMissing")
         .await;
-    world.create_datastore("later").await;
+    world.add_datastore("later", &world.etcd).await;
     world.until_carried_out("early").await;
 
     // A neighbour's data, asked for in three ways. Admission is not installed here.
@@ -546,22 +269,11 @@ async fn what_cannot_be_done_is_said_and_waited_for() {
         ("root", json!({"dataStoreUsername": "root"})),
     ];
     for (port, (name, spec)) in (31140..).zip(asked) {
-        world.create_control_plane(name, port, json!({"spec": spec})).await;
+        world.create_at(name, port, spec).await;
         let refused = world.until_condition(name, "DataStoreReady", "NamesRefused").await;
         assert_eq!(refused.status.unwrap().storage, None, "{name} has nothing on record");
         // And going leaves the neighbour alone.
-        world
-            .api::<TenantControlPlane>()
-            .delete(name, &DeleteParams::default())
-            .await
-            .unwrap();
-        eventually(PATIENCE, "it is gone", || async {
-            when(
-                world.api::<TenantControlPlane>().get_opt(name).await.unwrap().is_none(),
-                || name.to_owned(),
-            )
-        })
-        .await;
+        world.delete(name).await;
     }
     let users = world.etcd.etcdctl(&["user", "list"]).await.unwrap();
     assert!(users.contains(&victim) && users.contains("root"), "{users}");
@@ -583,32 +295,17 @@ async fn what_cannot_be_done_is_said_and_waited_for() {
         ("medium", json!({"dataStoreUsername": "ghost"})),
     ];
     for (port, (name, spec)) in (31145..).zip(asked) {
-        world.create_control_plane(name, port, json!({"spec": spec})).await;
+        world.create_at(name, port, spec).await;
         world.until_condition(name, "DataStoreReady", "NamesRefused").await;
-        let touch = json!({"metadata": {"annotations": {"again": "yes"}}});
-        let control_planes = world.api::<TenantControlPlane>();
         let passes = operator.passes().0;
-        let parameters = PatchParams::default();
-        control_planes
-            .patch(name, &parameters, &Patch::Merge(touch))
-            .await
-            .unwrap();
-        eventually(PATIENCE, "it was looked at again", || async {
-            let (now, more) = operator.passes();
-            when(now > passes && !more, || format!("{now} passes"))
-        })
-        .await;
+        let touch = json!({"metadata": {"annotations": {"again": "yes"}}});
+        merge(&world.api::<TenantControlPlane>(), name, touch).await;
+        operator.until_rested_after(passes).await;
         let refused = world.until_condition(name, "DataStoreReady", "NamesRefused").await;
         let setup = refused.status.unwrap().storage.and_then(|storage| storage.setup);
         assert_eq!(setup.and_then(|setup| setup.checksum), None, "{name} is not set up");
         assert!(world.api::<Deployment>().get_opt(name).await.unwrap().is_none());
-        control_planes.delete(name, &DeleteParams::default()).await.unwrap();
-        eventually(PATIENCE, "it is gone", || async {
-            when(control_planes.get_opt(name).await.unwrap().is_none(), || {
-                name.to_owned()
-            })
-        })
-        .await;
+        world.delete(name).await;
     }
     let left = world.etcd.etcdctl(&["get", "/left-behind/", "--prefix"]).await.unwrap();
     assert_eq!(
@@ -620,7 +317,7 @@ async fn what_cannot_be_done_is_said_and_waited_for() {
 
     // A store that is down: said, retried, and nothing of it is half-made.
     world.etcd.stop().await;
-    world.create_control_plane("unlucky", 31151, json!({})).await;
+    world.create_at("unlucky", 31151, json!({})).await;
     let unlucky = world
         .until_condition("unlucky", "DataStoreReady", "DataStoreFailed")
         .await;
@@ -633,10 +330,9 @@ async fn what_cannot_be_done_is_said_and_waited_for() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_spec_that_reaches_beyond_its_author_changes_nothing() {
-    let world = World::new().await;
-    let operator = Operator::start(&world.client, "default");
-    let control_planes: Api<TenantControlPlane> = world.api();
-    let deployment = |additional: Value| json!({"spec": {"controlPlane": {"deployment": additional}}});
+    let world = World::with_node("default").await;
+    let operator = world.operate();
+    let deployment = |additional: Value| json!({"controlPlane": {"deployment": additional}});
     let secret = |name: &str| {
         deployment(json!({
             "additionalVolumes": [{"name": "own", "secret": {"secretName": name}}],
@@ -673,13 +369,13 @@ async fn a_spec_that_reaches_beyond_its_author_changes_nothing() {
         ),
         (
             "tunnel",
-            json!({"spec": {"addons": {"konnectivity": {"server": {"port": 10257}}}}}),
+            json!({"addons": {"konnectivity": {"server": {"port": 10257}}}}),
             "PortTaken",
             "spec.addons.konnectivity.server.port",
         ),
     ];
     for (port, (name, changes, reason, field)) in (31161..).zip(refused) {
-        world.create_control_plane(name, port, changes).await;
+        world.create_at(name, port, changes).await;
         let tcp = world.until_condition(name, "Accepted", reason).await;
         let conditions = tcp.status.clone().unwrap().conditions;
         assert!(
@@ -704,18 +400,11 @@ async fn a_spec_that_reaches_beyond_its_author_changes_nothing() {
     world.until_condition("squatter", "Accepted", "SpecAccepted").await;
 
     // One that runs is left as it is, and goes on once it is put right.
-    world.create_control_plane("running", 31170, json!({})).await;
+    world.create_at("running", 31170, json!({})).await;
     world.until_ready("running").await;
     let before = world.objects("running").await;
     create::<Secret>(&world.api(), json!({"metadata": {"name": "handed-over"}})).await;
-    let patch = async |name: &str, changes: Value| {
-        let parameters = PatchParams::default();
-        control_planes
-            .patch(name, &parameters, &Patch::Merge(changes))
-            .await
-            .unwrap();
-    };
-    patch("running", secret("handed-over")).await;
+    world.change("running", secret("handed-over")).await;
     world.until_condition("running", "Accepted", "SecretNotOwn").await;
     assert_eq!(world.objects("running").await, before);
     assert_eq!(
@@ -726,12 +415,9 @@ async fn a_spec_that_reaches_beyond_its_author_changes_nothing() {
     // The Secret becomes its own; nobody touches the control plane.
     let label = json!({"metadata": {"labels": {"kamaji.clastix.io/name": "running"}}});
     let secrets: Api<Secret> = world.api();
-    secrets
-        .patch("handed-over", &PatchParams::default(), &Patch::Merge(label))
-        .await
-        .unwrap();
+    merge(&secrets, "handed-over", label).await;
     world.until_condition("running", "Accepted", "SpecAccepted").await;
-    eventually(PATIENCE, "the volume is there", || async {
+    eventually("the volume is there", || async {
         let deployment = world.api::<Deployment>().get("running").await.unwrap();
         let volumes = deployment.spec.unwrap().template.spec.unwrap().volumes.unwrap();
         when(volumes.iter().any(|volume| volume.name == "own"), || {
@@ -741,30 +427,10 @@ async fn a_spec_that_reaches_beyond_its_author_changes_nothing() {
     .await;
     // And is taken back.
     let label = json!({"metadata": {"labels": null}});
-    secrets
-        .patch("handed-over", &PatchParams::default(), &Patch::Merge(label))
-        .await
-        .unwrap();
+    merge(&secrets, "handed-over", label).await;
     world.until_condition("running", "Accepted", "SecretNotOwn").await;
-    control_planes
-        .delete("running", &DeleteParams::default())
-        .await
-        .unwrap();
-    eventually(PATIENCE, "what is refused can go", || async {
-        when(control_planes.get_opt("running").await.unwrap().is_none(), String::new)
-    })
-    .await;
+    world.delete("running").await;
     operator.kill().await;
-}
-
-/// What a test does to an object by hand.
-async fn merge<K>(api: &Api<K>, name: &str, changes: Value) -> K
-where
-    K: Resource + Clone + Debug + DeserializeOwned,
-{
-    api.patch(name, &PatchParams::default(), &Patch::Merge(changes))
-        .await
-        .unwrap()
 }
 
 impl World {
@@ -797,7 +463,7 @@ impl World {
             json!({"spec": {"template": {"spec": {"hostNetwork": false, "nodeSelector": {"their": "node"}, "serviceAccountName": "theirs"}}}}),
         )
         .await;
-        eventually(PATIENCE, "policy and pods are repaired", || async {
+        eventually("policy and pods are repaired", || async {
             let now = policies.get(name).await.unwrap().spec;
             when(now == policy, || format!("{now:?}"))?;
             let account = |spec: &Option<k8s_openapi::api::apps::v1::DeploymentSpec>| {
@@ -812,13 +478,9 @@ impl World {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_needs_no_store_is_put_right_while_it_is_away_and_a_forged_status_leads_nowhere() {
-    let world = World::new().await;
-    let operator = Operator::start(&world.client, "default");
-    let uid = world
-        .create_control_plane("steady", 31181, json!({}))
-        .await
-        .uid()
-        .unwrap();
+    let world = World::with_node("default").await;
+    let operator = world.operate();
+    let uid = world.create_at("steady", 31181, json!({})).await.uid().unwrap();
     world.until_ready("steady").await;
     let prefix = Some(format!("/{uid}"));
     assert_eq!(world.prefix("steady").await, prefix);
@@ -839,12 +501,8 @@ async fn what_needs_no_store_is_put_right_while_it_is_away_and_a_forged_status_l
     assert_eq!(world.prefix("steady").await, prefix);
     operator.kill().await;
     world.forge_status("steady", forged.clone()).await;
-    let operator = Operator::start(&world.client, "default");
-    eventually(PATIENCE, "the new operator has looked", || async {
-        let (passes, more) = operator.passes();
-        when(passes > 0 && !more, || format!("{passes} passes, more: {more}"))
-    })
-    .await;
+    let operator = world.operate();
+    operator.until_rested_after(0).await;
     away().await;
     assert_eq!(
         world.prefix("steady").await,
@@ -856,7 +514,7 @@ async fn what_needs_no_store_is_put_right_while_it_is_away_and_a_forged_status_l
     let again = json!({"metadata": {"name": "default-store"}, "data": store.data});
     create::<Secret>(&secrets, again).await;
     world.until_condition("steady", "DataStoreReady", "AccountReady").await;
-    eventually(PATIENCE, "the status is put right", || async {
+    eventually("the status is put right", || async {
         let status = world.control_plane("steady").await.status.unwrap();
         let setup = status.storage.unwrap().setup.unwrap();
         when(
@@ -873,13 +531,13 @@ async fn what_needs_no_store_is_put_right_while_it_is_away_and_a_forged_status_l
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_policy_is_taken_back_from_nobody_and_asked_back_from_somebody() {
-    let world = World::new().await;
+    let world = World::with_node("default").await;
     let policies: Api<NetworkPolicy> = world.api();
     // Somebody's policy of that name, from before.
     let closed = json!({"metadata": {"name": "later"}, "spec": {"podSelector": {}, "policyTypes": ["Egress"]}});
     create::<NetworkPolicy>(&policies, closed).await;
-    let operator = Operator::start(&world.client, "default");
-    world.create_control_plane("later", 31191, json!({})).await;
+    let operator = world.operate();
+    world.create_at("later", 31191, json!({})).await;
     let later = world.until_condition("later", "Deployed", "NameTaken").await;
     let conditions = later.status.unwrap().conditions;
     let ready = conditions.iter().find(|one| one.type_ == "Ready").unwrap();
@@ -895,7 +553,7 @@ async fn the_policy_is_taken_back_from_nobody_and_asked_back_from_somebody() {
     let wanted = policies.get("later").await.unwrap().spec;
 
     let until_ours = async || {
-        eventually(PATIENCE, "the policy is ours again", || async {
+        eventually("the policy is ours again", || async {
             let now = policies.get("later").await.unwrap();
             when(now.spec == wanted && now.owner_references().len() == 1, || {
                 format!("{now:?}")
@@ -921,7 +579,7 @@ async fn the_policy_is_taken_back_from_nobody_and_asked_back_from_somebody() {
     merge(&policies, "later", theirs).await;
     world.until_condition("later", "Deployed", "NameTaken").await;
     let events: Api<Event> = world.api();
-    eventually(PATIENCE, "an Event names it", || async {
+    eventually("an Event names it", || async {
         let found = events.list(&ListParams::default()).await.unwrap().items;
         let named = found.iter().any(|event| {
             event.reason.as_deref() == Some("NameTaken")
@@ -945,14 +603,10 @@ async fn the_policy_is_taken_back_from_nobody_and_asked_back_from_somebody() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn going_drops_what_is_on_record_under_the_uid_whatever_the_status_says_and_nothing_of_others() {
-    let world = World::new().await;
-    let operator = Operator::start(&world.client, "default");
+    let world = World::with_node("default").await;
+    let operator = world.operate();
     let control_planes: Api<TenantControlPlane> = world.api();
-    let neighbour = world
-        .create_control_plane("neighbour", 31201, json!({}))
-        .await
-        .uid()
-        .unwrap();
+    let neighbour = world.create_at("neighbour", 31201, json!({})).await.uid().unwrap();
     world.until_carried_out("neighbour").await;
     let cases = [
         ("blank", json!({"storage": null})),
@@ -963,7 +617,7 @@ async fn going_drops_what_is_on_record_under_the_uid_whatever_the_status_says_an
     ];
     let mut uids = Vec::new();
     for (port, (name, _)) in (31202..).zip(&cases) {
-        uids.push(world.create_control_plane(name, port, json!({})).await.uid().unwrap());
+        uids.push(world.create_at(name, port, json!({})).await.uid().unwrap());
         world.until_carried_out(name).await;
     }
     operator.kill().await;
@@ -978,13 +632,9 @@ async fn going_drops_what_is_on_record_under_the_uid_whatever_the_status_says_an
         .await;
         control_planes.delete(name, &DeleteParams::default()).await.unwrap();
     }
-    let operator = Operator::start(&world.client, "default");
+    let operator = world.operate();
     for name in ["blank", "names"] {
-        eventually(PATIENCE, "it is gone", || async {
-            let left = control_planes.get_opt(name).await.unwrap();
-            when(left.is_none(), || format!("{:#?}", left.unwrap().status))
-        })
-        .await;
+        world.until_gone::<TenantControlPlane>(name).await;
     }
     let users = world.etcd.etcdctl(&["user", "list"]).await.unwrap();
     let roles = world.etcd.etcdctl(&["role", "list"]).await.unwrap();
@@ -1006,7 +656,7 @@ async fn going_drops_what_is_on_record_under_the_uid_whatever_the_status_says_an
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_older_operators_account_is_taken_over_by_its_own_control_plane_alone() {
-    let world = World::new().await;
+    let world = World::with_node("default").await;
     for name in ["old", "precious"] {
         world.etcd.etcdctl(&["role", "add", name]).await.unwrap();
         world
@@ -1025,8 +675,8 @@ async fn an_older_operators_account_is_taken_over_by_its_own_control_plane_alone
         json!({"storage": {"driver": "etcd", "dataStoreName": "default",
             "setup": {"schema": name, "user": name, "checksum": "1", "lastUpdate": "2026-11-20T12:00:00Z"}}})
     };
-    let heir = world.create_control_plane("heir", 31211, json!({})).await;
-    let forger = world.create_control_plane("forger", 31212, json!({})).await;
+    let heir = world.create_at("heir", 31211, json!({})).await;
+    let forger = world.create_at("forger", 31212, json!({})).await;
     let secret = |control_plane: &TenantControlPlane, component: &str, data: Value| {
         let name = control_plane.name_any();
         json!({
@@ -1057,20 +707,13 @@ async fn an_older_operators_account_is_taken_over_by_its_own_control_plane_alone
     world.forge_status("heir", status("old")).await;
     world.forge_status("forger", status("precious")).await;
 
-    let operator = Operator::start(&world.client, "default");
+    let operator = world.operate();
     world.until_carried_out("heir").await;
     world.until_carried_out("forger").await;
     assert_eq!(world.prefix("heir").await.as_deref(), Some("/old"));
     assert_eq!(world.prefix("forger").await, forger.uid().map(|uid| format!("/{uid}")));
     for name in ["heir", "forger"] {
-        let control_planes = world.api::<TenantControlPlane>();
-        control_planes.delete(name, &DeleteParams::default()).await.unwrap();
-        eventually(PATIENCE, "it is gone", || async {
-            when(control_planes.get_opt(name).await.unwrap().is_none(), || {
-                name.to_owned()
-            })
-        })
-        .await;
+        world.delete(name).await;
     }
     let left = world
         .etcd
@@ -1084,134 +727,27 @@ async fn an_older_operators_account_is_taken_over_by_its_own_control_plane_alone
     operator.kill().await;
 }
 
-/// The containers of a control plane, run as programs of this machine: what a kubelet would do, with the mounted files
-/// in a directory instead of `/etc/kubernetes`.
-struct Components {
-    processes: Vec<Process>,
-    _directory: GuardedDirectory,
-}
-
-impl Components {
-    async fn start(world: &World, name: &str) -> Self {
-        let directory = GuardedDirectory::create(&std::env::temp_dir(), "cotenant-components-").unwrap();
-        let programs = local::programs::locate().unwrap();
-        let deployment = world.api::<Deployment>().get(name).await.unwrap();
-        let pod = deployment.spec.unwrap().template.spec.unwrap();
-        let root = directory.path().to_str().unwrap().to_owned();
-        // All mounts lie below /etc/kubernetes but the three that hold the authority for libraries.
-        let mounts: BTreeMap<String, String> = pod
-            .containers
-            .iter()
-            .flat_map(|container| container.volume_mounts.iter().flatten())
-            .filter(|mount| mount.mount_path.starts_with("/etc/kubernetes"))
-            .map(|mount| (mount.name.clone(), mount.mount_path.replace("/etc/kubernetes", &root)))
-            .collect();
-        for volume in pod.volumes.unwrap() {
-            let Some(path) = mounts.get(&volume.name) else { continue };
-            let mut files: Vec<(String, String, String)> = Vec::new();
-            if let Some(source) = volume.secret {
-                let secret = source.secret_name.unwrap();
-                for key in world.api::<Secret>().get(&secret).await.unwrap().data.unwrap().keys() {
-                    files.push((secret.clone(), key.clone(), key.clone()));
-                }
-            }
-            for source in volume
-                .projected
-                .into_iter()
-                .flat_map(|projected| projected.sources.unwrap())
-            {
-                let source = source.secret.unwrap();
-                for item in source.items.unwrap() {
-                    files.push((source.name.clone(), item.key, item.path));
-                }
-            }
-            for (secret, key, file) in files {
-                let data = world.api::<Secret>().get(&secret).await.unwrap().data.unwrap();
-                let target = std::path::Path::new(path).join(file);
-                std::fs::create_dir_all(target.parent().unwrap()).unwrap();
-                std::fs::write(target, &data[&key].0).unwrap();
-            }
-        }
-        let processes = pod
-            .containers
-            .iter()
-            .map(|container| {
-                let program = &container.command.as_ref().unwrap()[0];
-                let arguments = container
-                    .args
-                    .iter()
-                    .flatten()
-                    .map(|one| one.replace("/etc/kubernetes", &root));
-                let log = directory.path().join(format!("{}.log", container.name));
-                Process::start(Spec::new(&container.name, programs.path(program), log).args(arguments)).unwrap()
-            })
-            .collect();
-        Self {
-            processes,
-            _directory: directory,
-        }
-    }
-
-    fn logs(&self) -> String {
-        self.processes
-            .iter()
-            .map(|process| local::process::tail(process.log()))
-            .collect::<Vec<_>>()
-            .join("\n")
-    }
-}
-
-/// A port of this machine, outside of the range that it gives to clients.
-fn free_port(from: u16, to: u16) -> u16 {
-    let start = u16::try_from(std::process::id() % u32::from(to - from)).unwrap();
-    (0..to - from)
-        .map(|step| from + (start + step * 7) % (to - from))
-        .find(|port| std::net::TcpListener::bind(("0.0.0.0", *port)).is_ok())
-        .unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_real_components_run_with_what_is_rendered_and_the_cluster_is_set_up() {
-    let world = World::new().await;
-    let operator = Operator::start(&world.client, "default");
-    let port = i32::from(free_port(30500, 32700));
+    let world = World::with_node("default").await;
+    let operator = world.operate();
+    let port = free_port(30500, 32700);
     let secure_port = |port: u16| json!([format!("--secure-port={port}")]);
-    let changes = json!({"spec": {
+    let changes = json!({
         // The pods of this test have the addresses of this machine; endpoints of a Service must not be loopback ones.
         "networkProfile": {"address": "127.0.0.1", "advertiseAddress": "192.0.2.10"},
         "controlPlane": {"deployment": {"extraArgs": {
             "controllerManager": secure_port(free_port(20000, 25000)),
             "scheduler": secure_port(free_port(25000, 30000)),
         }}},
-    }});
-    world.create_control_plane("real", port, changes).await;
+    });
+    world.create_at("real", i32::from(port), changes).await;
     world.until_carried_out("real").await;
-    let mut components = Components::start(&world, "real").await;
+    let mut components = Components::start(&world, "real", |_| true).await;
 
-    let secret = world.api::<Secret>().get("real-admin-kubeconfig").await.unwrap();
-    let client = async |key: &str| {
-        let yaml = String::from_utf8(secret.data.as_ref().unwrap()[key].0.clone()).unwrap();
-        let mut kubeconfig = kube::config::Kubeconfig::from_yaml(&yaml).unwrap();
-        // As people do who come in through another address that is in the certificate.
-        let cluster = kubeconfig.clusters[0].cluster.as_mut().unwrap();
-        assert_eq!(cluster.server, Some(format!("https://192.0.2.10:{port}")));
-        cluster.server = Some(format!("https://127.0.0.1:{port}"));
-        let options = kube::config::KubeConfigOptions::default();
-        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options)
-            .await
-            .unwrap();
-        runtime::client::build(config, "test").unwrap()
-    };
-    let master = client("super-admin.conf").await;
-    eventually(PATIENCE, "the API server is ready", || async {
-        let request = http::Request::get("/readyz").body(Vec::new()).unwrap();
-        master
-            .request_text(request)
-            .await
-            .map_err(|error| format!("{error}\n{}", components.logs()))
-    })
-    .await;
-    eventually(PATIENCE, "everything is set up inside", || async {
+    let master = administrator(&world, "real", "super-admin.conf", port).await;
+    components.until_ready(&master).await;
+    eventually("everything is set up inside", || async {
         world.make_pods_ready("real").await;
         let tcp = world.control_plane("real").await;
         let status = tcp.status.unwrap_or_default();
@@ -1224,14 +760,14 @@ async fn the_real_components_run_with_what_is_rendered_and_the_cluster_is_set_up
     .await;
 
     // Administrators get in through an object in the cluster, so it is there.
-    let admin = client("admin.conf").await;
+    let admin = administrator(&world, "real", "admin.conf", port).await;
     Api::<Node>::all(admin.clone())
         .list(&ListParams::default())
         .await
         .unwrap();
     // The controller manager and the API server agree about service accounts, whose tokens are ES256.
     let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> = Api::namespaced(admin.clone(), "default");
-    eventually(PATIENCE, "the controller manager works", || async {
+    eventually("the controller manager works", || async {
         accounts
             .get("default")
             .await
@@ -1257,12 +793,10 @@ async fn the_real_components_run_with_what_is_rendered_and_the_cluster_is_set_up
 }
 
 /// Through the operator: the phase says so, the tenant keeps it, and it ends.
-async fn writes_are_limited_and_released(world: &World, admin: &Client, port: i32) {
-    let tenants: Api<TenantControlPlane> = world.api();
+async fn writes_are_limited_and_released(world: &World, admin: &Client, port: u16) {
     let limit = async |blocked: bool| {
-        let patch = json!({"spec": {"writePermissions": {"blockCreation": blocked}}});
-        let patch = Patch::Merge(patch);
-        tenants.patch("real", &PatchParams::default(), &patch).await.unwrap();
+        let spec = json!({"writePermissions": {"blockCreation": blocked}});
+        world.change("real", spec).await;
     };
     let write = async || {
         let maps: Api<ConfigMap> = Api::namespaced(admin.clone(), "default");
@@ -1274,7 +808,7 @@ async fn writes_are_limited_and_released(world: &World, admin: &Client, port: i3
     limit(true).await;
     let limited = world.until_phase("real", Phase::WriteLimited).await;
     assert_eq!(limited.status.unwrap().installed_version(), Some("v1.36.3"));
-    eventually(PATIENCE, "the tenant refuses to create", || async {
+    eventually("the tenant refuses to create", || async {
         match write().await {
             Err(kube::Error::Api(status)) if status.message.contains("has limited write permissions") => Ok(()),
             other => Err(format!("{other:?}")),
@@ -1283,7 +817,7 @@ async fn writes_are_limited_and_released(world: &World, admin: &Client, port: i3
     .await;
     limit(false).await;
     world.until_phase("real", Phase::Ready).await;
-    eventually(PATIENCE, "the tenant creates again", || async {
+    eventually("the tenant creates again", || async {
         write().await.map_err(|error| error.to_string())
     })
     .await;

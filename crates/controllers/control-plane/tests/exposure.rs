@@ -5,6 +5,7 @@
 
 mod bed;
 
+use api::kamaji::v1alpha1::KubernetesResourcesStatus;
 use bed::{World, create, eventually, install, when};
 use control_plane_controller::desired::gateway::{Gateway, TlsRoute};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -75,24 +76,16 @@ impl World {
         .await
     }
 
+    /// What the status says of the objects in front of it.
+    async fn resources(&self, name: &str) -> KubernetesResourcesStatus {
+        let status = self.control_plane(name).await.status.unwrap();
+        status.kubernetes_resources.unwrap()
+    }
+
     async fn ingress_hosts(&self, name: &str) -> Vec<String> {
         let ingress = self.api::<Ingress>().get(name).await.unwrap();
         let rules = ingress.spec.unwrap().rules.unwrap();
         rules.into_iter().map(|rule| rule.host.unwrap()).collect()
-    }
-
-    async fn until_gone<K>(&self, name: &str)
-    where
-        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
-            + Clone
-            + std::fmt::Debug
-            + serde::de::DeserializeOwned,
-    {
-        eventually(&format!("the {} {name} is gone", K::kind(&())), || async {
-            let left = self.api::<K>().get_opt(name).await.unwrap();
-            when(left.is_none(), || format!("{left:?}"))
-        })
-        .await;
     }
 }
 
@@ -129,13 +122,7 @@ async fn a_control_plane_is_reached_by_its_name_and_nobody_elses() {
         .await
         .unwrap();
     eventually("the status tells of the Ingress", || async {
-        let resources = world
-            .control_plane("oil")
-            .await
-            .status
-            .unwrap()
-            .kubernetes_resources
-            .unwrap();
+        let resources = world.resources("oil").await;
         let told = serde_json::to_value(resources.ingress).unwrap();
         let expected = json!({"name": "oil", "namespace": world.namespace,
             "loadBalancer": {"ingress": [{"ip": "198.51.100.3"}]}});
@@ -191,13 +178,7 @@ async fn a_control_plane_is_reached_by_its_name_and_nobody_elses() {
     world.change("oil", json!({"controlPlane": {"ingress": null}})).await;
     world.until_reached_at("oil", &format!("{cluster_ip}:6443")).await;
     world.until_gone::<Ingress>("oil").await;
-    let resources = world
-        .control_plane("oil")
-        .await
-        .status
-        .unwrap()
-        .kubernetes_resources
-        .unwrap();
+    let resources = world.resources("oil").await;
     assert_eq!(resources.ingress, None);
     world.change("gas", ingress("oil.example")).await;
     world.until_reached_at("gas", "oil.example:6443").await;
@@ -280,13 +261,7 @@ async fn a_route_of_the_gateway_api_waits_for_what_it_needs_and_says_where_it_is
         .await
         .unwrap();
     eventually("the status says where", || async {
-        let resources = world
-            .control_plane("oil")
-            .await
-            .status
-            .unwrap()
-            .kubernetes_resources
-            .unwrap();
+        let resources = world.resources("oil").await;
         let told = serde_json::to_value(resources.gateway).unwrap();
         let expected = json!([{"type": "Hostname", "value": "https://oil.example:443", "port": 443}]);
         when(
@@ -299,13 +274,7 @@ async fn a_route_of_the_gateway_api_waits_for_what_it_needs_and_says_where_it_is
     world.change("oil", json!({"controlPlane": {"gateway": null}})).await;
     world.until_gone::<TlsRoute>("oil").await;
     world.until_carried_out("oil").await;
-    let resources = world
-        .control_plane("oil")
-        .await
-        .status
-        .unwrap()
-        .kubernetes_resources
-        .unwrap();
+    let resources = world.resources("oil").await;
     assert_eq!(resources.gateway, None);
 }
 

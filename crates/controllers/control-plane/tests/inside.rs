@@ -229,7 +229,7 @@ async fn drift_is_heard_of_and_our_own_writes_are_not_drift() {
     inside::reconcile(&client, &desired).await.unwrap();
     let heard = Arc::new(AtomicUsize::new(0));
     let counter = heard.clone();
-    let guard = Guard::start(client.clone(), &desired, move || {
+    let guard = Guard::start(&client, &desired, move || {
         counter.fetch_add(1, Ordering::SeqCst);
     });
     let wait_for = async |count: usize| {

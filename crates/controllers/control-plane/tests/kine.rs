@@ -2,28 +2,24 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's own functions are tests too")]
 
+mod bed;
+
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::time::Duration;
 
 use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
+use bed::operator::Operator;
+use bed::{create, datastore, install};
+use control_plane_controller::Settings;
 use control_plane_controller::datastore::nats::{NatsLogin, NatsStore};
 use control_plane_controller::datastore::pod_access::SharedLogin;
 use control_plane_controller::datastore::tls::ClientTls;
-use control_plane_controller::{Settings, Watches, run};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config, Resource, ResourceExt};
-use pki::KeyPair;
-use runtime::Shutdown;
-use runtime::events::Recorder;
-use runtime::metrics::Registry;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use kube::{Api, Client, Config, ResourceExt};
 use serde_json::{Value, json};
 use testbed::{NatsFixture, SqlServer, eventually};
 
@@ -32,86 +28,6 @@ const PATIENCE: Duration = Duration::from_mins(8);
 
 const NAMESPACE: &str = "tenants";
 const PORT: u16 = 31443;
-
-async fn create<K>(api: &Api<K>, object: Value) -> K
-where
-    K: Resource + Clone + Debug + DeserializeOwned + Serialize,
-{
-    let object = serde_json::from_value(object).unwrap();
-    api.create(&PostParams::default(), &object).await.unwrap()
-}
-
-async fn serve_kinds(client: &Client) {
-    let kinds: Api<CustomResourceDefinition> = Api::all(client.clone());
-    for kind in [
-        api::schema::crd::<DataStore>(),
-        api::schema::crd::<TenantControlPlane>(),
-    ] {
-        let name = kind.name_any();
-        kinds.create(&PostParams::default(), &kind).await.unwrap();
-        eventually(PATIENCE, "the kind is served", || async {
-            let found = kinds.get(&name).await.map_err(|error| error.to_string())?;
-            let conditions = found.status.and_then(|status| status.conditions).unwrap_or_default();
-            let mut established = conditions.iter().filter(|one| one.type_ == "Established");
-            let served = established.any(|one| one.status == "True");
-            if served { Ok(()) } else { Err(format!("{conditions:?}")) }
-        })
-        .await;
-    }
-}
-
-fn operate(client: &Client, kine_image: String) -> tokio::task::JoinHandle<()> {
-    let (client, registry, shutdown) = (client.clone(), Registry::new(), Shutdown::new());
-    let settings = Settings {
-        kine_image,
-        ..Settings::default()
-    };
-    let metrics = runtime::controller::Metrics::register(&registry);
-    tokio::spawn(async move {
-        let watches = Watches::start(&client, &shutdown);
-        let events = Recorder::new(client.clone(), "cotenant-operator", Some("test"));
-        run(client, watches, events, settings, &registry, &metrics, shutdown.clone())
-            .await
-            .unwrap();
-    })
-}
-
-/// A server that a DataStore names.
-struct Server<'a> {
-    name: &'static str,
-    driver: &'static str,
-    endpoint: &'a str,
-    user: &'a str,
-    password: &'a str,
-    ca_cert_pem: &'a str,
-    client: &'a KeyPair,
-}
-
-/// As its administrator would write it, with credentials in a Secret.
-async fn create_datastore(client: &Client, server: &Server<'_>) {
-    let Server { name, driver, .. } = server;
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), NAMESPACE);
-    let values = json!({
-        "username": server.user, "password": server.password, "ca.crt": server.ca_cert_pem,
-        "tls.crt": server.client.cert_pem, "tls.key": server.client.key_pem,
-    });
-    create::<Secret>(&secrets, json!({"metadata": {"name": name}, "stringData": values})).await;
-    let from = |key: &str| json!({"secretReference": {"name": name, "namespace": NAMESPACE, "keyPath": key}});
-    let spec = json!({
-        "driver": driver,
-        "endpoints": [server.endpoint],
-        "basicAuth": {"username": from("username"), "password": from("password")},
-        "tlsConfig": {
-            "certificateAuthority": {"certificate": from("ca.crt")},
-            "clientCertificate": {"certificate": from("tls.crt"), "privateKey": from("tls.key")},
-        },
-    });
-    create::<DataStore>(
-        &Api::all(client.clone()),
-        json!({"metadata": {"name": name}, "spec": spec}),
-    )
-    .await;
-}
 
 fn control_plane(name: &str, datastore: &str, address: &str, port: u16) -> Value {
     json!({
@@ -212,25 +128,30 @@ async fn delete(control_planes: &Api<TenantControlPlane>, name: &str) {
 
 /// A cluster with a node, our kinds and an operator, in which a control plane may use any store.
 struct World {
+    _operator: Operator,
     cluster: testbed::Cluster,
     client: Client,
     control_planes: Api<TenantControlPlane>,
-    operator: tokio::task::JoinHandle<()>,
 }
 
 impl World {
     async fn new() -> Self {
         let cluster = testbed::Cluster::start("kine").await;
         let client = cluster.client().await;
-        serve_kinds(&client).await;
+        install(&client, api::schema::crd::<DataStore>()).await;
+        install(&client, api::schema::crd::<TenantControlPlane>()).await;
         create::<Namespace>(&Api::all(client.clone()), json!({"metadata": {"name": NAMESPACE}})).await;
         let version = local::programs::locate().unwrap().kine_version().unwrap();
-        let operator = operate(&client, format!("docker.io/rancher/kine:{version}"));
+        let settings = Settings {
+            kine_image: format!("docker.io/rancher/kine:{version}"),
+            ..Settings::default()
+        };
+        let operator = Operator::start(&client, settings);
         Self {
             control_planes: Api::namespaced(client.clone(), NAMESPACE),
             cluster,
             client,
-            operator,
+            _operator: operator,
         }
     }
 
@@ -249,16 +170,7 @@ impl World {
 
     async fn in_nats(&self) {
         let nats = NatsFixture::start_on(self.cluster.local().subnet().machine()).await;
-        let server = Server {
-            name: "nats",
-            driver: "NATS",
-            endpoint: &nats.endpoint,
-            user: &nats.user,
-            password: &nats.password,
-            ca_cert_pem: &nats.ca_cert_pem,
-            client: &nats.client,
-        };
-        create_datastore(&self.client, &server).await;
+        datastore::create(&self.client, NAMESPACE, "nats", &nats).await;
         let uid = self.start("first", "nats", PORT).await;
         let mut there = store(&nats).await;
         assert_eq!(there.held(&uid).await.unwrap().schemas, [uid.as_str()]);
@@ -273,17 +185,8 @@ impl World {
         assert!(there.held(&uid).await.unwrap().schemas.is_empty());
     }
 
-    async fn in_sql(&self, sql: &SqlServer, name: &'static str, port: u16, databases: &str) {
-        let server = Server {
-            name,
-            driver: sql.driver(),
-            endpoint: &sql.endpoint,
-            user: &sql.user,
-            password: &sql.password,
-            ca_cert_pem: &sql.ca_cert_pem,
-            client: &sql.client,
-        };
-        create_datastore(&self.client, &server).await;
+    async fn in_sql(&self, sql: &SqlServer, name: &str, port: u16, databases: &str) {
+        datastore::create(&self.client, NAMESPACE, name, sql).await;
         let uid = self.start(name, name, port).await;
         let found = sql.run(databases).await.unwrap();
         assert!(found.contains(&uid), "{found}");
@@ -303,5 +206,4 @@ async fn a_control_plane_in_nats_or_sql_keeps_its_objects_there_and_takes_them_a
     world.in_sql(&postgres, "postgres", PORT + 2, databases).await;
     let mariadb = SqlServer::mariadb_on(machine).await;
     world.in_sql(&mariadb, "mariadb", PORT + 3, "SHOW DATABASES").await;
-    world.operator.abort();
 }

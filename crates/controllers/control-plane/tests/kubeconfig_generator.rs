@@ -3,41 +3,21 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's own functions are tests too")]
 
-use std::fmt::Debug;
-use std::time::Duration;
+mod bed;
 
 use api::kamaji::v1alpha1::{DataStore, KubeconfigGenerator, TenantControlPlane};
-use control_plane_controller::{Settings, Watches, run};
+use bed::operator::Operator;
+use bed::{create, eventually, install, when};
+use control_plane_controller::Settings;
 use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, Resource, ResourceExt};
 use pki::{Authority, LeafRequest};
-use runtime::Shutdown;
-use runtime::events::Recorder;
-use runtime::metrics::Registry;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use testbed::{ApiServer, eventually, unique};
-
-/// How long anything may take before a test gives up. Nothing is concluded from how long it took.
-const PATIENCE: Duration = Duration::from_mins(3);
-
-fn when(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
-    if holds { Ok(()) } else { Err(otherwise()) }
-}
-
-async fn create<K>(api: &Api<K>, object: Value) -> K
-where
-    K: Resource + Clone + Debug + DeserializeOwned + serde::Serialize,
-{
-    api.create(&PostParams::default(), &serde_json::from_value(object).unwrap())
-        .await
-        .unwrap()
-}
+use testbed::{ApiServer, unique};
 
 struct World {
     server: ApiServer,
@@ -50,27 +30,9 @@ impl World {
     async fn new() -> Self {
         let server = ApiServer::start().await;
         let client = server.client().await;
-        let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
-        for crd in [
-            api::schema::crd::<DataStore>(),
-            api::schema::crd::<TenantControlPlane>(),
-            api::schema::crd::<KubeconfigGenerator>(),
-        ] {
-            let name = crd.name_any();
-            crds.create(&PostParams::default(), &crd).await.unwrap();
-            eventually(PATIENCE, "the kind is served", || {
-                let (crds, name) = (crds.clone(), name.clone());
-                async move {
-                    let found = crds.get(&name).await.map_err(|error| error.to_string())?;
-                    let conditions = found.status.and_then(|status| status.conditions).unwrap_or_default();
-                    let established = conditions
-                        .iter()
-                        .any(|one| one.type_ == "Established" && one.status == "True");
-                    when(established, || format!("{conditions:?}"))
-                }
-            })
-            .await;
-        }
+        install(&client, api::schema::crd::<DataStore>()).await;
+        install(&client, api::schema::crd::<TenantControlPlane>()).await;
+        install(&client, api::schema::crd::<KubeconfigGenerator>()).await;
         let world = Self {
             server,
             client,
@@ -88,17 +50,8 @@ impl World {
         world
     }
 
-    fn operate(&self) {
-        let (client, shutdown, registry) = (self.client.clone(), Shutdown::new(), Registry::new());
-        let metrics = runtime::controller::Metrics::register(&registry);
-        tokio::spawn(async move {
-            let watches = Watches::start(&client, &shutdown);
-            let events = Recorder::new(client.clone(), "cotenant-operator", Some("test"));
-            let settings = Settings::default();
-            run(client, watches, events, settings, &registry, &metrics, shutdown.clone())
-                .await
-                .unwrap();
-        });
+    fn operate(&self) -> Operator {
+        Operator::start(&self.client, Settings::default())
     }
 
     fn secrets(&self, namespace: &str) -> Api<Secret> {
@@ -173,7 +126,6 @@ impl World {
     async fn until_status(&self, generator: &str, resources: i64, available: i64) -> KubeconfigGenerator {
         let api: Api<KubeconfigGenerator> = Api::all(self.client.clone());
         eventually(
-            PATIENCE,
             &format!("{generator} has {available} of {resources} kubeconfigs"),
             || async {
                 let found = api.get(generator).await.map_err(|error| error.to_string())?;
@@ -191,7 +143,7 @@ impl World {
 
     /// The kubeconfig once it is another one than before.
     async fn until_value(&self, namespace: &str, name: &str, before: Option<&str>) -> (Secret, String) {
-        eventually(PATIENCE, &format!("a kubeconfig in {name}"), || async {
+        eventually(&format!("a kubeconfig in {name}"), || async {
             let found = self.secrets(namespace).get_opt(name).await.map_err(|e| e.to_string())?;
             let found = found.ok_or("no Secret")?;
             let value = found.data.as_ref().and_then(|data| data.get("value"));
@@ -205,7 +157,7 @@ impl World {
     }
 
     async fn until_gone(&self, namespace: &str, name: &str) {
-        eventually(PATIENCE, &format!("{name} is gone"), || async {
+        eventually(&format!("{name} is gone"), || async {
             let found = self.secrets(namespace).get_opt(name).await.map_err(|e| e.to_string())?;
             when(found.is_none(), || "it is there".to_owned())
         })
@@ -241,7 +193,7 @@ async fn selected_control_planes_get_a_kubeconfig_that_follows_what_it_is_made_o
     for tcp in [&one, &three] {
         world.credentials(tcp, &world.authority()).await;
     }
-    world.operate();
+    let _operator = world.operate();
 
     // Made for those that are selected by both selectors, and told of those where it is not possible yet.
     let generators: Api<KubeconfigGenerator> = Api::all(world.client.clone());
@@ -292,7 +244,7 @@ async fn selected_control_planes_get_a_kubeconfig_that_follows_what_it_is_made_o
         .patch("one-ops", &PatchParams::default(), &Patch::Merge(&edit))
         .await
         .unwrap();
-    eventually(PATIENCE, "the server is the control plane's again", || async {
+    eventually("the server is the control plane's again", || async {
         let found = secrets.get("one-ops").await.map_err(|error| error.to_string())?;
         let value = String::from_utf8(found.data.unwrap()["value"].0.clone()).unwrap();
         when(value == made, || value.clone())
@@ -323,7 +275,7 @@ async fn selected_control_planes_get_a_kubeconfig_that_follows_what_it_is_made_o
     // Another authority.
     let other = Authority::new("kubernetes", &[], pki::AUTHORITY_VALIDITY, Timestamp::now()).unwrap();
     world.credentials(&one, &other).await;
-    eventually(PATIENCE, "the kubeconfig is of the new authority", || async {
+    eventually("the kubeconfig is of the new authority", || async {
         let found = secrets.get("one-ops").await.map_err(|error| error.to_string())?;
         let value = String::from_utf8(found.data.unwrap()["value"].0.clone()).unwrap();
         let client = pki::Kubeconfig::parse(&value).unwrap().client;
@@ -365,7 +317,7 @@ async fn what_cannot_be_made_is_told_and_takes_nothing_of_others() {
         json!({"metadata": {"name": "one-taken"}, "stringData": {"value": "somebody's"}}),
     )
     .await;
-    world.operate();
+    let _operator = world.operate();
     let generators: Api<KubeconfigGenerator> = Api::all(world.client.clone());
     let user = json!({"stringValue": "ops"});
     for (name, spec, message) in [

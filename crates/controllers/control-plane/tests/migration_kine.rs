@@ -4,204 +4,33 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's own functions are tests too")]
 
-#[allow(dead_code, reason = "not every file of tests needs all of it")]
 mod bed;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use api::kamaji::v1alpha1::{DataStore, Phase, TenantControlPlane};
-use bed::{create, eventually, install, when};
-use control_plane_controller::{Settings, Watches, run};
+use bed::operator::Operator;
+use bed::traffic::{Traffic, Written, written_name};
+use bed::{World, eventually, when};
 use etcd_client::{
     Certificate, Client as EtcdClient, Compare, CompareOp, ConnectOptions, Error as EtcdError, GetOptions, Identity,
     PutOptions, TlsOptions, Txn, TxnOp,
 };
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Secret};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
-use kube::{Api, Client, Resource, ResourceExt};
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
 use local::guard::GuardedDirectory;
 use local::process::{Process, Spec};
-use runtime::Shutdown;
-use runtime::events::Recorder;
-use runtime::metrics::Registry;
-use serde_json::{Value, json};
-use testbed::{ApiServer, EtcdFixture, SqlServer, unique};
-use tokio::sync::Mutex;
-use tokio::task::JoinHandle;
-
-/// An operator that may be killed.
-struct Operator(JoinHandle<()>);
-
-impl Operator {
-    fn start(client: &Client) -> Self {
-        let (client, registry, shutdown) = (client.clone(), Registry::new(), Shutdown::new());
-        let metrics = runtime::controller::Metrics::register(&registry);
-        Self(tokio::spawn(async move {
-            let watches = Watches::start(&client, &shutdown);
-            let events = Recorder::new(client.clone(), "cotenant-operator", Some("test"));
-            let running = run(
-                client,
-                watches,
-                events,
-                Settings::default(),
-                &registry,
-                &metrics,
-                shutdown.clone(),
-            );
-            running.await.unwrap();
-        }))
-    }
-
-    /// Ends it as `kill -9` does: wherever it is.
-    async fn kill(self) {
-        self.0.abort();
-        let _ = self.0.await;
-    }
-}
-
-/// A cluster with our kinds and a DataStore `etcd`.
-struct World {
-    client: Client,
-    namespace: String,
-    etcd: EtcdFixture,
-    _server: ApiServer,
-}
+use serde_json::json;
+use testbed::{EtcdFixture, SqlServer};
 
 impl World {
-    async fn new() -> Self {
-        let server = ApiServer::start().await;
-        let client = server.client().await;
-        install(&client, api::schema::crd::<DataStore>()).await;
-        install(&client, api::schema::crd::<TenantControlPlane>()).await;
-        let namespace = unique("tenants");
-        create::<Namespace>(&Api::all(client.clone()), json!({"metadata": {"name": namespace}})).await;
-        let node = json!({"metadata": {"name": "admin-1"}, "spec": {"podCIDR": "10.244.7.0/24"}});
-        create::<Node>(&Api::all(client.clone()), node).await;
-        let world = Self {
-            etcd: EtcdFixture::start().await,
-            client,
-            namespace,
-            _server: server,
-        };
-        let files = json!({
-            "ca.crt": world.etcd.ca_cert_pem, "ca.key": world.etcd.ca_key_pem,
-            "tls.crt": world.etcd.root_cert_pem, "tls.key": world.etcd.root_key_pem,
-        });
-        let spec = json!({"driver": "etcd", "endpoints": [world.etcd.endpoint], "tlsConfig": {
-            "certificateAuthority": {"certificate": world.content("etcd", "ca.crt"), "privateKey": world.content("etcd", "ca.key")},
-            "clientCertificate": {"certificate": world.content("etcd", "tls.crt"), "privateKey": world.content("etcd", "tls.key")},
-        }});
-        world.create_datastore("etcd", files, spec).await;
-        world
-    }
-
-    async fn add(&self, name: &str, server: &SqlServer) {
-        let files = json!({
-            "user": server.user, "password": server.password, "ca.crt": server.ca_cert_pem,
-            "tls.crt": server.client.cert_pem, "tls.key": server.client.key_pem,
-        });
-        let spec = json!({
-            "driver": server.driver(),
-            "endpoints": [server.endpoint],
-            "basicAuth": {"username": self.content(name, "user"), "password": self.content(name, "password")},
-            "tlsConfig": {
-                "certificateAuthority": {"certificate": self.content(name, "ca.crt")},
-                "clientCertificate": {"certificate": self.content(name, "tls.crt"), "privateKey": self.content(name, "tls.key")},
-            },
-        });
-        self.create_datastore(name, files, spec).await;
-    }
-
-    fn content(&self, name: &str, key: &str) -> Value {
-        json!({"secretReference": {"name": name, "namespace": self.namespace, "keyPath": key}})
-    }
-
-    async fn create_datastore(&self, name: &str, files: Value, spec: Value) {
-        create::<Secret>(&self.api(), json!({"metadata": {"name": name}, "stringData": files})).await;
-        let stores: Api<DataStore> = Api::all(self.client.clone());
-        create(&stores, json!({"metadata": {"name": name}, "spec": spec})).await;
-    }
-
-    fn api<K>(&self) -> Api<K>
-    where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
-    {
-        Api::namespaced(self.client.clone(), &self.namespace)
-    }
-
     /// A control plane that is ready in the store `etcd`. Its schema is its UID.
-    async fn control_plane(&self, name: &str) -> String {
-        let object = json!({
-            "metadata": {"name": name, "namespace": self.namespace},
-            "spec": {
-                "dataStore": "etcd",
-                "controlPlane": {"deployment": {"replicas": 1}, "service": {"serviceType": "ClusterIP"}},
-                "kubernetes": {"version": "v1.36.3"},
-                "networkProfile": {"port": 6443},
-            },
-        });
-        let made = create(&self.api::<TenantControlPlane>(), object).await;
+    async fn control_plane_in_etcd(&self, name: &str) -> String {
+        let made = self.create_control_plane(name, json!({"dataStore": "etcd"})).await;
         self.until_ready_in(name, "etcd").await;
         made.uid().unwrap()
-    }
-
-    async fn ask_for(&self, name: &str, datastore: &str) {
-        let patch = Patch::Merge(json!({"spec": {"dataStore": datastore}}));
-        let tenants: Api<TenantControlPlane> = self.api();
-        tenants.patch(name, &PatchParams::default(), &patch).await.unwrap();
-    }
-
-    /// Says of all pods of a control plane that they are ready, as a kubelet would.
-    async fn make_pods_ready(&self, name: &str) {
-        let labels = ListParams::default().labels(&format!("kamaji.clastix.io/name={name}"));
-        let status = json!({"status": {
-            "phase": "Running",
-            "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-11-20T12:00:00Z"}],
-        }});
-        let pods: Api<Pod> = self.api();
-        for pod in pods.list(&labels).await.unwrap() {
-            let parameters = PatchParams::default();
-            let _ = pods
-                .patch_status(&pod.name_any(), &parameters, &Patch::Merge(&status))
-                .await;
-        }
-    }
-
-    /// The store that the status says the data is in.
-    async fn until_in(&self, name: &str, datastore: &str, ready: bool) {
-        let tenants: Api<TenantControlPlane> = self.api();
-        eventually(&format!("{name} is in {datastore}"), || async {
-            if ready {
-                self.make_pods_ready(name).await;
-            }
-            let status = tenants.get(name).await.unwrap().status.unwrap_or_default();
-            let storage = status.storage.as_ref();
-            let there = storage.and_then(|storage| storage.data_store_name.as_deref()) == Some(datastore);
-            let settled = !ready || status.phase() == Some(Phase::Ready);
-            when(there && settled, || format!("{status:#?}"))
-        })
-        .await;
-    }
-
-    async fn until_ready_in(&self, name: &str, datastore: &str) {
-        self.until_in(name, datastore, true).await;
-    }
-
-    async fn until_reason(&self, name: &str, reason: &str) {
-        let tenants: Api<TenantControlPlane> = self.api();
-        eventually(&format!("{name} says {reason}"), || async {
-            let conditions = tenants.get(name).await.unwrap().status.unwrap_or_default().conditions;
-            let found = conditions
-                .iter()
-                .any(|one| one.type_ == "DataStoreReady" && one.reason == reason);
-            when(found, || format!("{conditions:#?}"))
-        })
-        .await;
     }
 
     async fn secret(&self, name: &str) -> BTreeMap<String, String> {
@@ -388,89 +217,30 @@ async fn fill(tenant: &Tenant, count: usize) {
     }
 }
 
-/// What a tenant does meanwhile.
-struct Traffic {
-    stop: Arc<AtomicBool>,
-    /// Keys of which the store said that they are written.
-    written: Arc<Mutex<BTreeMap<String, String>>>,
-    refused: Arc<AtomicUsize>,
-    tasks: Vec<JoinHandle<()>>,
-}
-
-impl Traffic {
-    /// Writes and reads one after another until it is stopped.
-    fn start(tenant: &Tenant) -> Self {
-        let (stop, refused) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let written = Arc::new(Mutex::new(BTreeMap::new()));
-        let writer = {
-            let mut tenant = tenant.clone();
-            let (stop, refused, written) = (stop.clone(), refused.clone(), written.clone());
-            tokio::spawn(async move {
-                for number in 0_usize.. {
-                    if stop.load(Ordering::SeqCst) {
-                        return;
-                    }
-                    // One key again and again, and new ones, of which some go again.
-                    let name = if number.is_multiple_of(2) { number } else { 1 };
-                    let (name, value) = (format!("secrets/default/{name}"), number.to_string());
-                    if tenant.put(&name, &value).await.unwrap_or_default() {
-                        written.lock().await.insert(name.clone(), value);
-                        if number % 10 == 4 && tenant.delete(&name).await.unwrap_or_default() {
-                            written.lock().await.remove(&name);
-                        }
-                        tokio::time::sleep(Duration::from_millis(1)).await;
-                    } else {
-                        refused.fetch_add(1, Ordering::SeqCst);
-                        tokio::time::sleep(Duration::from_millis(5)).await;
-                    }
+/// Of the new keys, some go again.
+fn traffic(tenant: &Tenant) -> Traffic {
+    let (writer, reader) = (tenant.clone(), tenant.clone());
+    Traffic::start(
+        move |number| {
+            let (mut tenant, name, value) = (writer.clone(), written_name(number), number.to_string());
+            async move {
+                if !tenant.put(&name, &value).await.unwrap_or_default() {
+                    Written::Refused
+                } else if number % 10 == 4 && tenant.delete(&name).await.unwrap_or_default() {
+                    Written::Deleted(name)
+                } else {
+                    Written::Put(name, value)
                 }
-            })
-        };
-        let reader = {
-            let (mut tenant, stop) = (tenant.clone(), stop.clone());
-            tokio::spawn(async move {
-                while !stop.load(Ordering::SeqCst) {
-                    let found = tenant.get(&object(7).0).await.expect("reads never fail");
-                    assert!(found.is_some(), "what is there is found");
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-            })
-        };
-        Self {
-            stop,
-            written,
-            refused,
-            tasks: vec![writer, reader],
-        }
-    }
-
-    async fn until_refused(&self) {
-        let before = self.refused.load(Ordering::SeqCst);
-        eventually("writes wait", || async {
-            when(self.refused.load(Ordering::SeqCst) > before, || {
-                "none is refused".to_owned()
-            })
-        })
-        .await;
-    }
-
-    async fn until_writing(&self) {
-        let before = self.written.lock().await.len();
-        eventually("writes go on", || async {
-            let now = self.written.lock().await.len();
-            when(now > before + 5, || format!("{before} {now}"))
-        })
-        .await;
-    }
-
-    /// What was written last under each key.
-    async fn end(self) -> BTreeMap<String, String> {
-        self.stop.store(true, Ordering::SeqCst);
-        for task in self.tasks {
-            task.await.unwrap();
-        }
-        std::mem::take(&mut *self.written.lock().await)
-    }
+            }
+        },
+        move || {
+            let mut tenant = reader.clone();
+            async move {
+                let found = tenant.get(&object(7).0).await.expect("reads never fail");
+                assert!(found.is_some(), "what is there is found");
+            }
+        },
+    )
 }
 
 /// Nothing that was ever acknowledged is missing or changed, and nothing else is there.
@@ -489,19 +259,18 @@ async fn nothing_is_lost(tenant: &mut Tenant, objects: usize, written: &BTreeMap
 
 /// What one move took, and what holds afterwards.
 async fn moves(world: &World, from: &mut Tenant, to: &str, objects: usize, written: &mut BTreeMap<String, String>) {
-    let traffic = Traffic::start(from);
+    let traffic = traffic(from);
     traffic.until_writing().await;
     let began = Instant::now();
-    world.ask_for("mover", to).await;
+    world.change("mover", json!({"dataStore": to})).await;
     traffic.until_refused().await;
     let frozen = Instant::now();
-    world.until_in("mover", to, false).await;
+    world.until_in("mover", to).await;
     println!(
         "to={to} objects={objects} copy_ms={} switch_ms={}",
         frozen.duration_since(began).as_millis(),
         frozen.elapsed().as_millis()
     );
-    assert!(traffic.refused.load(Ordering::SeqCst) > 0);
     written.extend(traffic.end().await);
     assert!(written.len() > 5, "{}", written.len());
 }
@@ -509,11 +278,11 @@ async fn moves(world: &World, from: &mut Tenant, to: &str, objects: usize, writt
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn data_moves_from_etcd_to_postgres_and_nothing_is_lost() {
     const OBJECTS: usize = 10_000;
-    let world = World::new().await;
+    let world = World::with_node("etcd").await;
     let postgres = SqlServer::postgres().await;
-    world.add("postgres", &postgres).await;
-    let operator = Operator::start(&world.client);
-    let uid = world.control_plane("mover").await;
+    world.add_datastore("postgres", &postgres).await;
+    let operator = world.operate();
+    let uid = world.control_plane_in_etcd("mover").await;
     let mut at_etcd = Tenant::of_etcd(&world.etcd, &uid).await;
     fill(&at_etcd, OBJECTS).await;
     let lease = at_etcd.client.lease_grant(3600, None).await.unwrap().id();
@@ -560,12 +329,12 @@ async fn data_moves_from_etcd_to_postgres_and_nothing_is_lost() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn data_moves_from_etcd_through_both_databases_and_back_again() {
     const OBJECTS: usize = 2_000;
-    let world = World::new().await;
+    let world = World::with_node("etcd").await;
     let (postgres, mariadb) = (SqlServer::postgres().await, SqlServer::mariadb().await);
-    world.add("postgres", &postgres).await;
-    world.add("mariadb", &mariadb).await;
-    let operator = Operator::start(&world.client);
-    let uid = world.control_plane("mover").await;
+    world.add_datastore("postgres", &postgres).await;
+    world.add_datastore("mariadb", &mariadb).await;
+    let operator = world.operate();
+    let uid = world.control_plane_in_etcd("mover").await;
     let mut at_etcd = Tenant::of_etcd(&world.etcd, &uid).await;
     fill(&at_etcd, OBJECTS).await;
     let mut written = BTreeMap::new();
@@ -622,24 +391,26 @@ where
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_database_that_fails_leaves_everything_in_the_etcd_until_it_is_back() {
     const OBJECTS: usize = 3_000;
-    let world = World::new().await;
+    let world = World::with_node("etcd").await;
     let postgres = SqlServer::postgres().await;
-    world.add("postgres", &postgres).await;
-    let operator = Operator::start(&world.client);
-    let uid = world.control_plane("mover").await;
+    world.add_datastore("postgres", &postgres).await;
+    let operator = world.operate();
+    let uid = world.control_plane_in_etcd("mover").await;
     let at_etcd = Tenant::of_etcd(&world.etcd, &uid).await;
     fill(&at_etcd, OBJECTS).await;
-    let traffic = Traffic::start(&at_etcd);
-    world.ask_for("mover", "postgres").await;
+    let traffic = traffic(&at_etcd);
+    world.change("mover", json!({"dataStore": "postgres"})).await;
     eventually("the copy has begun", || async {
         let found = postgres.run("SELECT datname FROM pg_database").await?;
         when(found.contains(&uid), || found)
     })
     .await;
     postgres.freeze(true).await;
-    world.until_reason("mover", "MigrationInterrupted").await;
+    world
+        .until_condition("mover", "DataStoreReady", "MigrationInterrupted")
+        .await;
     traffic.until_writing().await;
-    world.until_in("mover", "etcd", false).await;
+    world.until_in("mover", "etcd").await;
     postgres.freeze(false).await;
     world.until_ready_in("mover", "postgres").await;
     let kine = Kine::start(&world, "mover").await;
@@ -650,15 +421,15 @@ async fn a_database_that_fails_leaves_everything_in_the_etcd_until_it_is_back() 
 
 /// A move during which operators come and go.
 async fn moves_with_killed_operators(world: &World, from: &Tenant, to: &str) -> (Operator, BTreeMap<String, String>) {
-    let traffic = Traffic::start(from);
-    world.ask_for("mover", to).await;
+    let traffic = traffic(from);
+    world.change("mover", json!({"dataStore": to})).await;
     for lived_ms in (0_u64..10).map(|round| 200 + round * 200) {
-        let operator = Operator::start(&world.client);
+        let operator = world.operate();
         tokio::time::sleep(Duration::from_millis(lived_ms)).await;
         operator.kill().await;
         world.make_pods_ready("mover").await;
     }
-    let operator = Operator::start(&world.client);
+    let operator = world.operate();
     world.until_ready_in("mover", to).await;
     (operator, traffic.end_where_it_was_left().await)
 }
@@ -666,12 +437,12 @@ async fn moves_with_killed_operators(world: &World, from: &Tenant, to: &str) -> 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn operators_that_are_killed_on_the_way_into_a_database_and_out_of_it_end_where_one_would() {
     const OBJECTS: usize = 1_000;
-    let world = World::new().await;
+    let world = World::with_node("etcd").await;
     let (mariadb, postgres) = (SqlServer::mariadb().await, SqlServer::postgres().await);
-    world.add("mariadb", &mariadb).await;
-    world.add("postgres", &postgres).await;
-    let operator = Operator::start(&world.client);
-    let uid = world.control_plane("mover").await;
+    world.add_datastore("mariadb", &mariadb).await;
+    world.add_datastore("postgres", &postgres).await;
+    let operator = world.operate();
+    let uid = world.control_plane_in_etcd("mover").await;
     let at_etcd = Tenant::of_etcd(&world.etcd, &uid).await;
     fill(&at_etcd, OBJECTS).await;
     operator.kill().await;
@@ -692,13 +463,7 @@ async fn operators_that_are_killed_on_the_way_into_a_database_and_out_of_it_end_
 
     // And when it is deleted, nothing stays anywhere.
     drop(kine);
-    let tenants: Api<TenantControlPlane> = world.api();
-    tenants.delete("mover", &DeleteParams::default()).await.unwrap();
-    eventually("it is gone", || async {
-        let found = tenants.get_opt("mover").await.unwrap();
-        when(found.is_none(), || format!("{:#?}", found.unwrap().status))
-    })
-    .await;
+    world.delete("mover").await;
     let keys = world
         .etcd
         .etcdctl(&["get", "--prefix", "--keys-only", "/"])
@@ -713,15 +478,4 @@ async fn operators_that_are_killed_on_the_way_into_a_database_and_out_of_it_end_
         .unwrap();
     assert_eq!(records.trim(), "0");
     operator.kill().await;
-}
-
-impl Traffic {
-    /// The same as [`Self::end`] where the store may be gone by now, and reads with it.
-    async fn end_where_it_was_left(self) -> BTreeMap<String, String> {
-        self.stop.store(true, Ordering::SeqCst);
-        for task in self.tasks {
-            let _ = task.await;
-        }
-        std::mem::take(&mut *self.written.lock().await)
-    }
 }

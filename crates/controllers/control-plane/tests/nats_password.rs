@@ -5,32 +5,13 @@
 mod bed;
 
 use api::kamaji::names::PASSWORD_KNOWN_ANNOTATION;
-use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
+use api::kamaji::v1alpha1::DataStore;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 use testbed::NatsFixture;
 
-use bed::{World, create, eventually, when};
-
-async fn create_datastore(world: &World, name: &str, nats: &NatsFixture) {
-    let values = json!({"user": nats.user, "password": nats.password, "ca.crt": nats.ca_cert_pem,
-        "tls.crt": nats.client.cert_pem, "tls.key": nats.client.key_pem});
-    create::<Secret>(&world.api(), json!({"metadata": {"name": name}, "stringData": values})).await;
-    let from = |key: &str| json!({"secretReference": {"name": name, "namespace": world.namespace, "keyPath": key}});
-    let spec = json!({
-        "driver": "NATS",
-        "endpoints": [nats.endpoint],
-        "basicAuth": {"username": from("user"), "password": from("password")},
-        "tlsConfig": {
-            "certificateAuthority": {"certificate": from("ca.crt")},
-            "clientCertificate": {"certificate": from("tls.crt"), "privateKey": from("tls.key")},
-        },
-    });
-    let datastores: Api<DataStore> = Api::all(world.client.clone());
-    create(&datastores, json!({"metadata": {"name": name}, "spec": spec})).await;
-}
+use bed::{World, eventually, merge, when};
 
 async fn until_refused(world: &World, name: &str) {
     eventually(&format!("{name} is refused"), || async {
@@ -47,7 +28,7 @@ async fn until_refused(world: &World, name: &str) {
 async fn a_store_in_nats_is_given_on_with_another_password_only() {
     let world = World::new(&[]).await;
     let mut nats = NatsFixture::start().await;
-    create_datastore(&world, "nats", &nats).await;
+    world.add_datastore("nats", &nats).await;
     let datastores: Api<DataStore> = Api::all(world.client.clone());
     let known = async || {
         let datastore = datastores.get("nats").await.unwrap();
@@ -64,17 +45,11 @@ async fn a_store_in_nats_is_given_on_with_another_password_only() {
     assert!(given.starts_with(&format!("{uid}:")), "{given}");
     assert!(!given.contains(&nats.password), "{given}");
 
-    let control_planes: Api<TenantControlPlane> = world.api();
-    control_planes.delete("first", &DeleteParams::default()).await.unwrap();
-    eventually("first is gone", || async {
-        let left = control_planes.get_opt("first").await.unwrap();
-        when(left.is_none(), || format!("{left:#?}"))
-    })
-    .await;
+    world.delete("first").await;
     world.create_control_plane("second", json!({"dataStore": "nats"})).await;
     until_refused(&world, "second").await;
     // Nor by another way to the same server.
-    create_datastore(&world, "detour", &nats).await;
+    world.add_datastore("detour", &nats).await;
     world
         .create_control_plane("third", json!({"dataStore": "detour"}))
         .await;
@@ -85,9 +60,7 @@ async fn a_store_in_nats_is_given_on_with_another_password_only() {
 
     nats.change_password("another-secret").await;
     let patch = json!({"stringData": {"password": nats.password}});
-    let secrets: Api<Secret> = world.api();
-    let parameters = PatchParams::default();
-    secrets.patch("nats", &parameters, &Patch::Merge(&patch)).await.unwrap();
+    merge(&world.api::<Secret>(), "nats-store", patch).await;
     let tcp = world.until_carried_out("second").await;
     let given = known().await;
     assert!(given.starts_with(&format!("{}:", tcp.uid().unwrap())), "{given}");

@@ -4,34 +4,13 @@
 
 mod bed;
 
-use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::api::DeleteParams;
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use testbed::EtcdFixture;
 
-use bed::{World, create, eventually, when};
-
-async fn create_datastore(world: &World, name: &str, etcd: &EtcdFixture) {
-    let values = json!({
-        "ca.crt": etcd.ca_cert_pem, "ca.key": etcd.ca_key_pem, "tls.crt": etcd.root_cert_pem, "tls.key": etcd.root_key_pem,
-    });
-    create::<Secret>(&world.api(), json!({"metadata": {"name": name}, "stringData": values})).await;
-    let from = |key: &str| json!({"secretReference": {"name": name, "namespace": world.namespace, "keyPath": key}});
-    let spec = json!({
-        "driver": "etcd",
-        "endpoints": [etcd.endpoint],
-        "tlsConfig": {
-            "certificateAuthority": {"certificate": from("ca.crt"), "privateKey": from("ca.key")},
-            "clientCertificate": {"certificate": from("tls.crt"), "privateKey": from("tls.key")},
-        },
-    });
-    let datastores: Api<DataStore> = Api::all(world.client.clone());
-    create(&datastores, json!({"metadata": {"name": name}, "spec": spec})).await;
-}
+use bed::{World, eventually, when};
 
 fn arguments(deployment: &Deployment) -> Vec<String> {
     let pod = deployment.spec.as_ref().unwrap().template.spec.as_ref().unwrap();
@@ -43,7 +22,7 @@ fn arguments(deployment: &Deployment) -> Vec<String> {
 async fn events_are_held_in_a_store_of_their_own_under_the_same_account() {
     let world = World::new(&[]).await;
     let beside = world.etcd.start_beside().await;
-    create_datastore(&world, "events", &beside).await;
+    world.add_datastore("events", &beside).await;
     let overrides = json!({"dataStoreOverrides": [{"resource": "/events", "dataStore": "events"}]});
     let uid = world.create_control_plane("mine", overrides).await.uid().unwrap();
     world.until_carried_out("mine").await;
@@ -63,16 +42,7 @@ async fn events_are_held_in_a_store_of_their_own_under_the_same_account() {
         assert!(user.contains(&format!("Roles: {uid}")), "{user}");
     }
 
-    let control_planes: Api<TenantControlPlane> = world.api();
-    control_planes.delete("mine", &DeleteParams::default()).await.unwrap();
-    eventually("mine is gone", || async {
-        let left = control_planes
-            .get_opt("mine")
-            .await
-            .map_err(|error| error.to_string())?;
-        when(left.is_none(), || format!("{left:#?}"))
-    })
-    .await;
+    world.delete("mine").await;
     for etcd in [&world.etcd, &beside] {
         let roles = etcd.etcdctl(&["role", "list"]).await.unwrap();
         assert!(!roles.contains(&uid), "{roles}");
@@ -83,7 +53,7 @@ async fn events_are_held_in_a_store_of_their_own_under_the_same_account() {
 async fn a_store_of_another_authority_is_refused_and_what_runs_stays() {
     let world = World::new(&[]).await;
     let stranger = EtcdFixture::start().await;
-    create_datastore(&world, "stranger", &stranger).await;
+    world.add_datastore("stranger", &stranger).await;
     world.create_control_plane("mine", json!({})).await;
     world.until_carried_out("mine").await;
     let deployments: Api<Deployment> = world.api();
@@ -112,7 +82,7 @@ async fn a_store_of_another_authority_is_refused_and_what_runs_stays() {
 async fn what_has_the_uid_as_its_name_in_an_overrides_store_is_adopted_with_its_user_only() {
     let world = World::new(&[]).await;
     let beside = world.etcd.start_beside().await;
-    create_datastore(&world, "events", &beside).await;
+    world.add_datastore("events", &beside).await;
     let uid = world.create_control_plane("mine", json!({})).await.uid().unwrap();
     world.until_carried_out("mine").await;
     // Nobody's user has it: there is no telling whose it is.

@@ -10,38 +10,12 @@ use std::collections::BTreeMap;
 use api::kamaji::v1alpha1::{Phase, TenantControlPlane};
 use bed::{World, eventually, when};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
 impl World {
-    async fn until_phase(&self, name: &str, phase: Phase) -> TenantControlPlane {
-        eventually(&format!("{name} is {phase:?}"), || async {
-            self.make_pods_ready(name).await;
-            let tcp = self.control_plane(name).await;
-            let status = tcp.status.clone().unwrap_or_default();
-            when(status.phase() == Some(phase), || format!("{status:#?}")).map(|()| tcp)
-        })
-        .await
-    }
-
-    /// Says of all pods of a control plane that they are ready, as a kubelet would.
-    async fn make_pods_ready(&self, name: &str) {
-        let labels = ListParams::default().labels(&format!("kamaji.clastix.io/name={name}"));
-        let status = json!({"status": {
-            "phase": "Running",
-            "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-11-20T12:00:00Z"}],
-        }});
-        let pods: Api<Pod> = self.api();
-        for pod in pods.list(&labels).await.unwrap() {
-            // It may be gone by now.
-            let _ = pods
-                .patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&status))
-                .await;
-        }
-    }
-
     /// Reads the scale and writes another, which is all that an autoscaler does. Who is overtaken by another writer comes
     /// again.
     async fn scale(&self, name: &str, replicas: i32) {
@@ -78,15 +52,9 @@ impl World {
     }
 
     async fn secrets(&self, name: &str) -> BTreeMap<String, (String, String)> {
-        let named = ListParams::default().labels(&format!("kamaji.clastix.io/name={name}"));
-        let secrets = self.api::<Secret>().list(&named).await.unwrap();
-        let seen = |secret: Secret| {
-            (
-                secret.name_any(),
-                (secret.uid().unwrap(), secret.resource_version().unwrap()),
-            )
-        };
-        secrets.into_iter().map(seen).collect()
+        let mut objects = self.objects(name).await;
+        objects.retain(|object, _| object.starts_with("Secret "));
+        objects
     }
 }
 
@@ -94,14 +62,14 @@ impl World {
 async fn a_control_plane_sleeps_and_wakes_with_its_data_through_the_scale_subresource() {
     let world = World::new(&[]).await;
     let made = world.create_control_plane("oil", json!({})).await;
-    world.until_phase("oil", Phase::Ready).await;
+    world.until_ready("oil").await;
     let key = format!("/{}/registry/x", made.uid().unwrap());
     world.etcd.etcdctl(&["put", &key, "kept"]).await.unwrap();
     let secrets = world.secrets("oil").await;
 
     world.scale("oil", 3).await;
     world.until_scaled("oil", 3).await;
-    world.until_phase("oil", Phase::Ready).await;
+    world.until_ready("oil").await;
 
     world.scale("oil", 0).await;
     world.until_scaled("oil", 0).await;
@@ -128,14 +96,14 @@ async fn a_control_plane_sleeps_and_wakes_with_its_data_through_the_scale_subres
 
     world.scale("oil", 1).await;
     world.until_scaled("oil", 1).await;
-    let awake = world.until_phase("oil", Phase::Ready).await.status.unwrap();
+    let awake = world.until_ready("oil").await.status.unwrap();
     assert_eq!(awake.storage.unwrap().setup.unwrap().schema, made.uid());
     let kept = world.etcd.etcdctl(&["get", &key, "--print-value-only"]).await.unwrap();
     assert_eq!(kept.trim(), "kept");
     // The same keys, but of the certificate that got a name.
     let mut after = world.secrets("oil").await;
     let mut before = secrets;
-    let certificate = "oil-api-server-certificate";
+    let certificate = "Secret oil-api-server-certificate";
     assert_ne!(
         before.remove(certificate).unwrap().1,
         after.remove(certificate).unwrap().1

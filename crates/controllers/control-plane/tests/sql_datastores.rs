@@ -3,18 +3,16 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's own functions are tests too")]
 
-#[allow(dead_code, reason = "not every file of tests needs all of it")]
 mod bed;
 
-use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
-use bed::{World, create, eventually, when};
+use api::kamaji::v1alpha1::DataStore;
+use bed::{World, eventually, merge, when};
 use control_plane_controller::datastore::claim::{Claim, Held, Unrecorded};
 use control_plane_controller::datastore::error::StoreError;
 use control_plane_controller::datastore::sql::SqlLogin;
 use control_plane_controller::datastore::store::{Login, Store};
 use control_plane_controller::datastore::tls::ClientTls;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 use testbed::SqlServer;
@@ -477,36 +475,10 @@ async fn a_mariadb_that_believes_the_certificate_alone_is_refused() {
 
 const REACHABLE: &str = "cotenant.dev/DataStoreReachable";
 
-/// A DataStore on the server, and the Secret that it refers to.
-async fn create_datastore(world: &World, server: &SqlServer) {
-    write_secret(world, server, &server.ca_cert_pem, &server.password).await;
-    let content = |key: &str| json!({"secretReference": {"name": "sql", "namespace": world.namespace, "keyPath": key}});
-    create::<DataStore>(
-        &Api::all(world.client.clone()),
-        json!({"metadata": {"name": "sql"}, "spec": {
-            "driver": server.driver(),
-            "endpoints": [server.endpoint],
-            "basicAuth": {"username": content("user"), "password": content("password")},
-            "tlsConfig": {
-                "certificateAuthority": {"certificate": content("ca.crt")},
-                "clientCertificate": {"certificate": content("tls.crt"), "privateKey": content("tls.key")},
-            },
-        }}),
-    )
-    .await;
-}
-
-async fn write_secret(world: &World, server: &SqlServer, authority: &str, password: &str) {
-    let object = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "sql"}, "stringData": {
-        "user": server.user, "password": password, "ca.crt": authority,
-        "tls.crt": server.client.cert_pem, "tls.key": server.client.key_pem,
-    }});
-    let parameters = PatchParams::apply("test").force();
-    world
-        .api::<Secret>()
-        .patch("sql", &parameters, &Patch::Apply(&object))
-        .await
-        .unwrap();
+/// What the DataStore's Secret says from now on.
+async fn write_secret(world: &World, authority: &str, password: &str) {
+    let changes = json!({"stringData": {"ca.crt": authority, "password": password}});
+    merge(&world.api::<Secret>(), "sql-store", changes).await;
 }
 
 async fn until_reachable(world: &World, reason: &str) {
@@ -533,13 +505,13 @@ async fn a_control_plane_on_mariadb_has_an_account_as_long_as_it_lives() {
 
 async fn lives_on(server: SqlServer) {
     let world = World::new(&[]).await;
-    create_datastore(&world, &server).await;
+    world.add_datastore("sql", &server).await;
     until_reachable(&world, "StoreAnswers").await;
-    write_secret(&world, &server, &server.ca_cert_pem, "wrong").await;
+    write_secret(&world, &server.ca_cert_pem, "wrong").await;
     until_reachable(&world, "LoginRefused").await;
-    write_secret(&world, &server, &world.etcd.ca_cert_pem, &server.password).await;
+    write_secret(&world, &world.etcd.ca_cert_pem, &server.password).await;
     until_reachable(&world, "CertificateInvalid").await;
-    write_secret(&world, &server, &server.ca_cert_pem, &server.password).await;
+    write_secret(&world, &server.ca_cert_pem, &server.password).await;
     until_reachable(&world, "StoreAnswers").await;
 
     let oil = world.create_control_plane("oil", json!({"dataStore": "sql"})).await;
@@ -572,10 +544,7 @@ async fn lives_on(server: SqlServer) {
 
     // Somebody breaks the Secret: a new password, in the store as well.
     let patch = json!({"stringData": {"DB_PASSWORD": "corrupted"}});
-    secrets
-        .patch("oil-datastore-config", &PatchParams::default(), &Patch::Merge(&patch))
-        .await
-        .unwrap();
+    merge(&secrets, "oil-datastore-config", patch).await;
     let second = eventually("the password is made anew", || async {
         let password = works(&first).await?;
         when(password != "corrupted", || "it is still corrupted".to_owned())?;
@@ -592,13 +561,7 @@ async fn lives_on(server: SqlServer) {
     let third = eventually("the password is right again", || works("")).await;
     assert_eq!(third, second);
 
-    let control_planes: Api<TenantControlPlane> = world.api();
-    control_planes.delete("oil", &DeleteParams::default()).await.unwrap();
-    eventually("the control plane is gone", || async {
-        let found = control_planes.get_opt("oil").await.unwrap();
-        when(found.is_none(), || format!("{:#?}", found.unwrap().status))
-    })
-    .await;
+    world.delete("oil").await;
     assert!(!databases(&server).await.contains(&uid), "its database goes with it");
     assert!(!users(&server).await.contains(&user), "its user goes with it");
 }

@@ -6,29 +6,13 @@
 mod bed;
 
 use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
-use bed::{World, create, eventually, when};
+use bed::{World, create, eventually, merge, when};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 impl World {
-    async fn make_pods_ready(&self, name: &str) {
-        let labels = ListParams::default().labels(&format!("kamaji.clastix.io/name={name}"));
-        let status = json!({"status": {
-            "phase": "Running",
-            "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-11-20T12:00:00Z"}],
-        }});
-        let pods: Api<Pod> = self.api();
-        for pod in pods.list(&labels).await.unwrap() {
-            // It may be gone by now.
-            let _ = pods
-                .patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&status))
-                .await;
-        }
-    }
-
     async fn until_installed(&self, name: &str, version: &str) {
         eventually(&format!("{name} has {version}"), || async {
             self.make_pods_ready(name).await;
@@ -70,12 +54,8 @@ impl World {
     }
 
     async fn annotate(&self, name: &str, annotations: Value, spec: Value) {
-        let patch = json!({"metadata": {"annotations": annotations}, "spec": spec});
-        let control_planes: Api<TenantControlPlane> = self.api();
-        control_planes
-            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
-            .await
-            .unwrap();
+        let changes = json!({"metadata": {"annotations": annotations}, "spec": spec});
+        merge(&self.api::<TenantControlPlane>(), name, changes).await;
     }
 
     async fn reason(&self, name: &str, type_: &str) -> String {
@@ -209,10 +189,7 @@ async fn control_planes_without_a_store_fill_a_pool_and_wait_when_it_is_full() {
     // More room takes it, and it says why.
     let patch = json!({"metadata": {"annotations": {"cotenant.dev/max-control-planes": "2"}}});
     let stores: Api<DataStore> = Api::all(world.client.clone());
-    stores
-        .patch("second", &PatchParams::default(), &Patch::Merge(patch))
-        .await
-        .unwrap();
+    merge(&stores, "second", patch).await;
     eventually("the third one is placed", || async {
         let stores = placed().await;
         when(stores == ["first", "second", "second"], || format!("{stores:?}"))

@@ -192,7 +192,7 @@ async fn a_policy_that_somebody_removes_or_weakens_is_heard_of_and_comes_back() 
     until_creation_is(true, &client).await;
     let heard = Arc::new(Notify::new());
     let told = heard.clone();
-    let guard = Guard::start(client.clone(), &desired, move || told.notify_one());
+    let guard = Guard::start(&client, &desired, move || told.notify_one());
     assert!(guard.covers(&desired) && guard.covers(&limits(true, true, true)));
     assert!(!guard.covers(&limits(false, false, false)));
 

@@ -134,7 +134,10 @@ impl Writer {
         let created = if self.owned.holds(namespace, K::KIND, &name) {
             None
         } else {
-            self.create(&api, wanted).await.map_err(failed)?
+            match self.create(&api, wanted).await {
+                Ok(created) => created,
+                Err(error) => return Err(role_missing(&error, namespace, wanted).unwrap_or_else(|| failed(error))),
+            }
         };
         let mut answer = match created {
             Some(created) => created,
@@ -145,7 +148,8 @@ impl Writer {
                     self.take_over(&api, namespace, wanted, kube::Error::Api(status))
                         .await?
                 }
-                other => other.map_err(failed)?,
+                Err(error) => return Err(role_missing(&error, namespace, wanted).unwrap_or_else(|| failed(error))),
+                Ok(applied) => applied,
             },
         };
         let leftovers = leftovers(wanted, &answer);
@@ -368,6 +372,19 @@ impl Writer {
     pub fn count(&self, verb: &'static str, kind: &'static str) {
         self.writes.count(verb, kind);
     }
+}
+
+/// That a RoleBinding was refused because there is no role of the name that it binds, if that is why. The API server says
+/// "not found" of a RoleBinding or a ClusterRole, but with the name of the role.
+fn role_missing<K: Kept>(refused: &kube::Error, namespace: &str, wanted: &K) -> Option<Error> {
+    let kube::Error::Api(status) = refused else { return None };
+    let role = json!(wanted).pointer("/roleRef/name")?.as_str()?.to_owned();
+    let is_missing = status.code == 404 && status.details.as_ref().is_some_and(|details| details.name == role);
+    is_missing.then(|| Error::RoleMissing {
+        namespace: namespace.to_owned(),
+        name: wanted.name_any(),
+        role,
+    })
 }
 
 /// Parameters of a patch that is no apply.

@@ -22,6 +22,13 @@ pub enum Error {
         name: String,
         found: String,
     },
+    /// Kubernetes looks the role up unless the operator may bind it in any case.
+    #[error("failed to apply RoleBinding {namespace}/{name}: there is no ClusterRole {role:?}")]
+    RoleMissing {
+        namespace: String,
+        name: String,
+        role: String,
+    },
     #[error("failed to delete {kind} {namespace}/{name}")]
     Delete {
         kind: &'static str,
@@ -109,7 +116,11 @@ impl Error {
             | Self::CreateConfiguration { source, .. }
             | Self::ApplyClusterWide { source, .. }
             | Self::DeleteClusterWide { source, .. } => Some(source),
-            Self::RoleTaken { .. } | Self::Plan { .. } | Self::Steps { .. } | Self::WatchEnded(_) => None,
+            Self::RoleTaken { .. }
+            | Self::RoleMissing { .. }
+            | Self::Plan { .. }
+            | Self::Steps { .. }
+            | Self::WatchEnded(_) => None,
         }
     }
 }
@@ -119,6 +130,7 @@ impl Report for Error {
         match self {
             Self::Apply { .. } | Self::ApplyClusterWide { .. } => "ApplyFailed",
             Self::RoleTaken { .. } => "NameTaken",
+            Self::RoleMissing { .. } => "ClusterRoleMissing",
             Self::Delete { .. } | Self::DeleteClusterWide { .. } => "DeleteFailed",
             Self::UpdateNamespace { .. } => "NamespaceUpdateFailed",
             Self::UpdateMetadata { .. } | Self::UpdateManaged { .. } => "MetadataUpdateFailed",
@@ -137,7 +149,8 @@ impl Report for Error {
         match self {
             Self::Steps { transient, .. } => *transient,
             Self::Plan { .. } | Self::RoleTaken { .. } => false,
-            Self::WatchEnded(_) => true,
+            // Nobody tells us when somebody makes the role.
+            Self::RoleMissing { .. } | Self::WatchEnded(_) => true,
             other => other.cause().is_some_and(is_transient_kube),
         }
     }

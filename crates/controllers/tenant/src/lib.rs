@@ -70,6 +70,7 @@ use pace::Pace;
 use rule_quotas::RuleQuotas;
 use rule_status::RuleStatuses;
 use status::Outcome;
+use tenancy::role_sources;
 use tenancy::settings::Settings;
 
 pub use configuration::{GRACE as CONFIGURATION_GRACE, Grants, grants};
@@ -331,7 +332,7 @@ impl Tenants {
         if let Some(first) = status::first(&tenant, &plan, Timestamp::now()) {
             self.publish(&tenant, &first).await?;
         }
-        let (outcome, failed) = self.carry_out(&tenant, &plan).await;
+        let (outcome, failed) = self.carry_out(&tenant, &observed, &plan).await;
         // After the limits: what is free by the ledger is free in its namespace.
         let counted = self.budgets.keep(&tenant, &budgets).await;
         // The API server removes a tenant together with its last finalizer, and its status with it.
@@ -422,7 +423,7 @@ impl Tenants {
     }
 
     /// All steps, whatever becomes of the others, and what failed: in words by namespace, and as one error for the runner.
-    async fn carry_out(&self, tenant: &Tenant, plan: &Plan) -> (Outcome, Option<Error>) {
+    async fn carry_out(&self, tenant: &Tenant, observed: &Observed, plan: &Plan) -> (Outcome, Option<Error>) {
         let mut steps = FuturesUnordered::new();
         if let Some(patch) = &plan.tenant {
             steps.push(self.patch_tenant(tenant, patch).map(|result| (None, result)).boxed());
@@ -466,7 +467,7 @@ impl Tenants {
         let mut errors = Vec::new();
         while let Some((namespace, result)) = steps.next().await {
             if let Err(error) = result {
-                outcome.failures.push((namespace, error.told()));
+                outcome.failures.push((namespace, told(&error, tenant, observed)));
                 errors.push(error);
             }
         }
@@ -557,6 +558,7 @@ impl Tenants {
                         .await;
                 }
                 (names::CORDONED_CONDITION, "False") if turned => {
+                    // The reason names the condition, as the peer's does; the action says which way it went.
                     recorder
                         .normal(tenant, "Cordoned", "UnCordoned", "Tenant has been uncordoned")
                         .await;
@@ -570,6 +572,23 @@ impl Tenants {
             }
         }
     }
+}
+
+/// A failed step, in words. Who named a role that is not there, only the tenant and the owners it selects can say.
+fn told(error: &Error, tenant: &Tenant, observed: &Observed) -> String {
+    let Error::RoleMissing { role, .. } = error else {
+        return error.told();
+    };
+    let places = role_sources::of(tenant, &observed.tenant_owners, &observed.settings, role);
+    let named = if places.is_empty() {
+        String::new()
+    } else {
+        format!(", named in {},", places.join(", "))
+    };
+    format!(
+        "ClusterRole {role:?}{named} does not exist: its RoleBindings are not made until it does, or until another role is \
+         named; everything else goes on"
+    )
 }
 
 #[cfg(test)]

@@ -1,25 +1,23 @@
-//! A cluster with the release `kamaji`, one control plane in it, and what people do with its pods.
+//! A control plane, and what people do with its pods.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
-    process::Command,
     time::Duration,
 };
 
-use local::worker::{Join, Worker};
 use serde_json::{Value, json};
-use testbed::Cluster;
 
-use crate::{kubectl::Kubectl, worker::Firewalled};
+use crate::{
+    hosting::{Hosting, PATIENCE, Wanted},
+    kubectl::Kubectl,
+    worker::Firewalled,
+};
 
-/// How long anything may take before the test gives up. Nothing is concluded from how long it took.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 /// Ports of the admin node: the API server's, and the tunnel's own.
 pub(crate) const API_SERVER: u16 = 31544;
 pub(crate) const TUNNEL: u16 = 31545;
 
-const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/cotenant");
 /// What is said of a wait that was in vain.
 const LOOKED_AT: [&str; 2] = [
     "-n kube-system get pods -o wide",
@@ -27,101 +25,32 @@ const LOOKED_AT: [&str; 2] = [
 ];
 
 pub(crate) struct Bed {
-    cluster: Cluster,
+    hosting: Hosting,
     pub(crate) admin: Kubectl,
-    /// The administrator of the control plane, once there is one.
+    /// The administrator of the control plane.
     pub(crate) tenant: Kubectl,
 }
 
 impl Bed {
     pub(crate) async fn start() -> Self {
-        let cluster = Cluster::start("tunnel").await;
-        let programs = local::programs::locate().unwrap();
-        let release = format!(
-            "install kamaji {CHART} --values {CHART}/values-kamaji.yaml \
-             --set image.tag=test,replicaCount=1,etcd.persistence.enabled=false \
-             --namespace kamaji-system --create-namespace --wait --timeout {}s",
-            PATIENCE.as_secs()
-        );
-        let helm = Command::new(programs.path("helm"))
-            .args(release.split_whitespace())
-            .env("KUBECONFIG", cluster.local().kubeconfig())
-            .env("HOME", cluster.directory())
-            .output()
-            .unwrap();
-        assert!(helm.status.success(), "{}", String::from_utf8_lossy(&helm.stderr));
-        let program = programs.path("kubectl");
+        let hosting = Hosting::start("tunnel").await;
+        hosting.create(&Wanted {
+            name: "oil",
+            replicas: 1,
+            port: API_SERVER,
+            network: 36,
+            addons: json!({"kubeProxy": {}}),
+        });
         Self {
-            admin: Kubectl::new("admin", &program, cluster.local().kubeconfig()),
-            tenant: Kubectl::new("oil", &program, cluster.directory().join("oil.kubeconfig")),
-            cluster,
+            admin: hosting.admin.clone(),
+            tenant: hosting.administrator("oil"),
+            hosting,
         }
     }
 
-    fn cotenant(&self, line: &str) -> Vec<u8> {
-        let output = Command::new(env!("CARGO_BIN_EXE_cotenant"))
-            .args(line.split_whitespace())
-            .env("KUBECONFIG", self.cluster.local().kubeconfig())
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "cotenant {line}: {said}");
-        output.stdout
-    }
-
-    pub(crate) fn create_control_plane(&self) {
-        self.admin
-            .eventually(PATIENCE, "get datastore default -o jsonpath={.status.ready}", |ready| {
-                ready == "true"
-            });
-        let object = json!({
-            "apiVersion": "kamaji.clastix.io/v1alpha1", "kind": "TenantControlPlane",
-            "metadata": {"name": "oil", "namespace": "default"},
-            "spec": {
-                "controlPlane": {"deployment": {"replicas": 1}, "service": {"serviceType": "NodePort"}},
-                "kubernetes": {"version": "v1.36.3", "kubelet": {"cgroupfs": "cgroupfs",
-                    "configurationJSONPatches": [{"op": "add", "path": "/failCgroupV1", "value": false}]}},
-                "networkProfile": {"address": self.cluster.local().address(), "port": API_SERVER,
-                    "podCidr": "10.36.0.0/16", "serviceCidr": "10.116.0.0/16", "dnsServiceIPs": ["10.116.0.10"]},
-                "addons": {"kubeProxy": {}},
-            },
-        });
-        self.admin.eventually(
-            PATIENCE,
-            "get mutatingwebhookconfiguration kamaji-mutating-webhook-configuration",
-            |_| true,
-        );
-        self.admin.apply(&object.to_string());
-        self.is_ready();
-        let kubeconfig = self.cotenant("cluster kubeconfig oil");
-        std::fs::write(self.cluster.directory().join("oil.kubeconfig"), kubeconfig).unwrap();
-        self.tenant.eventually(PATIENCE, "get --raw /readyz", |_| true);
-    }
-
-    fn is_ready(&self) {
-        self.admin.eventually(
-            PATIENCE,
-            "get tenantcontrolplane oil -o jsonpath={.status.kubernetesResources.version.status}",
-            |phase| phase == "Ready",
-        );
-    }
-
     pub(crate) async fn join_worker(&self) -> Firewalled {
-        let invitation: Value = serde_json::from_slice(&self.cotenant("node join-command oil -o json")).unwrap();
-        let said = |key: &str| invitation[key].as_str().unwrap().to_owned();
-        let join = Join {
-            name: "worker".to_owned(),
-            endpoint: said("endpoint"),
-            token: said("token"),
-            ca_hashes: vec![said("caCertHash")],
-            pod_subnet: None,
-            memory_bytes: None,
-        };
-        let cluster = self.cluster.local();
-        let worker = tokio::task::block_in_place(|| Worker::join(cluster, &join)).unwrap();
-        let joined = worker.joined(cluster, PATIENCE).await;
-        joined.unwrap_or_else(|error| panic!("{error}"));
-        self.tenant.ok("wait --for=condition=Ready node/worker --timeout=300s");
+        let worker = self.hosting.join_worker("oil", "worker");
+        self.hosting.has_joined(&self.tenant, &worker).await;
         Firewalled(worker)
     }
 

@@ -5,17 +5,20 @@
 
 mod bed;
 #[allow(dead_code, reason = "other tests say more")]
+#[path = "../hosting/mod.rs"]
+mod hosting;
+#[allow(dead_code, reason = "other tests say more")]
 #[path = "../kubectl/mod.rs"]
 mod kubectl;
 mod worker;
 
-use bed::{API_SERVER, Bed, PATIENCE, TUNNEL};
+use bed::{API_SERVER, Bed, TUNNEL};
+use hosting::PATIENCE;
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_control_plane_reaches_a_worker_that_lets_nobody_in() {
     let bed = Bed::start().await;
-    bed.create_control_plane();
     let worker = bed.join_worker().await;
     bed.run_pod();
     bed.pod_is_reached("with nothing in between");

@@ -1,10 +1,8 @@
 //! A worker and the firewall in front of it.
 
-use std::{io::Write as _, process::Stdio};
-
 use local::worker::Worker;
 
-use crate::bed::API_SERVER;
+use crate::{bed::API_SERVER, hosting::filter_packets};
 
 /// Where the cluster's registry listens, on the admin node.
 const REGISTRY: u16 = 5000;
@@ -15,13 +13,16 @@ impl Firewalled {
     /// From now on nobody's connections are taken, neither by the node nor by its pods.
     pub(crate) fn lets_nobody_in(&self) {
         // The control plane may hold a connection to the kubelet, which must not serve either.
-        self.rules(&format!(
-            "table inet inwards {{\n\
+        filter_packets(
+            self.0.handle(),
+            &format!(
+                "table inet inwards {{\n\
              chain node {{\n type filter hook input priority -10; policy accept;\n {}\n}}\n\
              chain pods {{\n type filter hook forward priority -10; policy accept;\n {}\n}}\n}}\n",
-            "iifname eth0 tcp dport 10250 reject with tcp reset\n iifname eth0 ct state new reject with tcp reset",
-            "iifname eth0 ct state new reject with tcp reset",
-        ));
+                "iifname eth0 tcp dport 10250 reject with tcp reset\n iifname eth0 ct state new reject with tcp reset",
+                "iifname eth0 ct state new reject with tcp reset",
+            ),
+        );
     }
 
     /// From now on one port alone is called, and the registry's. What was called before is cut off.
@@ -29,18 +30,13 @@ impl Firewalled {
         let rule = format!(
             "oifname eth0 ct direction original tcp dport != {{ {API_SERVER}, {REGISTRY} }} reject with tcp reset"
         );
-        self.rules(&format!(
-            "table inet outwards {{\n\
+        filter_packets(
+            self.0.handle(),
+            &format!(
+                "table inet outwards {{\n\
              chain node {{\n type filter hook output priority -10; policy accept;\n {rule}\n}}\n\
              chain pods {{\n type filter hook forward priority -10; policy accept;\n {rule}\n}}\n}}\n",
-        ));
-    }
-
-    /// In the worker's own network, with which they go.
-    fn rules(&self, rules: &str) {
-        let mut nft = self.0.handle().command("nft").unwrap();
-        let mut child = nft.args(["-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(rules.as_bytes()).unwrap();
-        assert!(child.wait().unwrap().success(), "nft refused:\n{rules}");
+            ),
+        );
     }
 }

@@ -42,16 +42,24 @@ pub(super) enum Reports {
     Kine,
 }
 
-const fn kubernetes(name: &'static str, package: &'static str, expected_seconds: u64) -> Program {
-    Program {
-        name,
-        source: Source::Go {
-            package,
-            reports: Reports::Kubernetes,
-        },
-        expected: Duration::from_secs(expected_seconds),
-    }
+/// A program of Kubernetes, whose package has its name, and how many seconds it takes after those before it in its list.
+macro_rules! kubernetes {
+    ($name:literal, $expected_seconds:literal) => {
+        Program {
+            name: $name,
+            source: Source::Go {
+                package: concat!("k8s.io/kubernetes/cmd/", $name),
+                reports: Reports::Kubernetes,
+            },
+            expected: Duration::from_secs($expected_seconds),
+        }
+    };
 }
+
+const API_SERVER: Program = kubernetes!("kube-apiserver", 180);
+const CONTROLLER_MANAGER: Program = kubernetes!("kube-controller-manager", 46);
+const SCHEDULER: Program = kubernetes!("kube-scheduler", 5);
+const PROXY: Program = kubernetes!("kube-proxy", 6);
 
 /// A minor of Kubernetes before the one that clusters of this machine run, which control planes are upgraded from.
 pub(super) struct Older {
@@ -79,18 +87,14 @@ const fn older(minor: &'static str, directory: &'static str) -> Older {
     }
 }
 
-const KUBEADM: &[Program] = &[kubernetes("kubeadm", "k8s.io/kubernetes/cmd/kubeadm", 150)];
+const KUBEADM: &[Program] = &[kubernetes!("kubeadm", 150)];
 
 const OTHERS: &[Program] = &[
-    kubernetes("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver", 180),
-    kubernetes(
-        "kube-controller-manager",
-        "k8s.io/kubernetes/cmd/kube-controller-manager",
-        46,
-    ),
-    kubernetes("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler", 5),
-    kubernetes("kubelet", "k8s.io/kubernetes/cmd/kubelet", 60),
-    kubernetes("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy", 6),
+    API_SERVER,
+    CONTROLLER_MANAGER,
+    SCHEDULER,
+    kubernetes!("kubelet", 60),
+    PROXY,
 ];
 
 /// Built when something asks for them, and in nobody's `PATH`.
@@ -101,17 +105,13 @@ pub(super) const MODULES: &[Module] = &[
         directory: "kubernetes-1.36",
         versioned_by: KUBERNETES,
         programs: &[
-            kubernetes("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver", 180),
-            kubernetes(
-                "kube-controller-manager",
-                "k8s.io/kubernetes/cmd/kube-controller-manager",
-                46,
-            ),
-            kubernetes("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler", 5),
-            kubernetes("kubelet", "k8s.io/kubernetes/cmd/kubelet", 15),
-            kubernetes("kubeadm", "k8s.io/kubernetes/cmd/kubeadm", 15),
-            kubernetes("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy", 6),
-            kubernetes("kubectl", "k8s.io/kubernetes/cmd/kubectl", 10),
+            API_SERVER,
+            CONTROLLER_MANAGER,
+            SCHEDULER,
+            kubernetes!("kubelet", 15),
+            kubernetes!("kubeadm", 15),
+            PROXY,
+            kubernetes!("kubectl", 10),
             Program {
                 name: "pause",
                 source: Source::C {

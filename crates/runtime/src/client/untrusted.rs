@@ -8,10 +8,17 @@ use std::time::Duration;
 
 use http::Response;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use kube::client::{ClientBuilder, DynBody};
+use hyper::body::Incoming;
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube::client::{Body, ClientBuilder, ConfigExt as _};
 use kube::{Client, Config};
+use rustls::client::Resumption;
+use rustls::pki_types::ServerName;
 use tower::timeout::TimeoutLayer;
 use tower::util::MapResponseLayer;
+use tower::{BoxError, ServiceBuilder};
 
 use super::{Error, named};
 
@@ -39,9 +46,18 @@ impl Default for Limits {
 struct TooLong(usize);
 
 /// A client that reads answers within limits. `agent` is as in [`super::connect`].
+///
+/// There is one connection for all requests at a time where the server speaks HTTP/2, as every kube-apiserver does: kube's own
+/// connector knows HTTP/1.1 alone, with a connection and a handshake for each watch.
 pub fn build(config: Config, agent: &str, limits: Limits) -> Result<Client, Error> {
-    let builder = ClientBuilder::try_from(named(config, agent)).map_err(Error::Build)?;
-    let shorten = move |answer: Response<Box<DynBody>>| {
+    let config = named(config, agent);
+    let layers = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer().map_err(Error::Build)?)
+        .layer(config.extra_headers_layer().map_err(Error::Build)?)
+        .map_err(BoxError::from);
+    let service = layers.service(connections(&config)?);
+    let shorten = move |answer: Response<Incoming>| {
         answer.map(|body| {
             Limited::new(body, limits.longest).map_err(move |error| {
                 if error.is::<LengthLimitError>() {
@@ -52,8 +68,43 @@ pub fn build(config: Config, agent: &str, limits: Limits) -> Result<Client, Erro
             })
         })
     };
-    let builder = builder
+    let builder = ClientBuilder::new(service, config.default_namespace)
         .with_layer(&MapResponseLayer::new(shorten))
         .with_layer(&TimeoutLayer::new(limits.begins_within));
     Ok(builder.build())
 }
+
+type Connections = hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, Body>;
+
+fn connections(config: &Config) -> Result<Connections, Error> {
+    let mut tls = config.rustls_client_config().map_err(Error::Build)?;
+    // rustls would set room aside for 256 sessions, with each of many servers of which one is met again.
+    tls.resumption = Resumption::disabled();
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_connect_timeout(config.connect_timeout);
+    // A watch is silent for long, and so is a server that is gone.
+    tcp.set_keepalive(Some(ALIVE));
+    tcp.set_keepalive_interval(Some(ALIVE / 4));
+    tcp.set_keepalive_retries(Some(3));
+    let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only();
+    let connector = match &config.tls_server_name {
+        Some(name) => connector.with_server_name_resolver(FixedServerNameResolver::new(
+            ServerName::try_from(name.clone()).map_err(Error::ServerName)?,
+        )),
+        None => connector,
+    };
+    Ok(hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE)
+        .http2_initial_stream_window_size(WINDOW)
+        .http2_initial_connection_window_size(4 * WINDOW)
+        .build(connector.enable_all_versions().wrap_connector(tcp)))
+}
+
+/// How long nothing is heard before it is asked whether the other side is there.
+const ALIVE: Duration = Duration::from_mins(1);
+/// How long a connection without requests is kept.
+const IDLE: Duration = Duration::from_mins(1);
+/// Bytes that a server may send before they are read, for each answer.
+const WINDOW: u32 = 128 * 1024;

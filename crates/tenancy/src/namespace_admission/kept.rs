@@ -72,27 +72,28 @@ fn check_key(
     tenant: &KnownTenant,
 ) -> Result<(), Denial> {
     let field = format!("metadata.{what}[{key}]");
-    let (set_by, limit) = if what == "labels" {
+    let (option, limit) = if what == "labels" {
         ("forbiddenLabels", Limit::NamespaceLabels)
     } else {
         ("forbiddenAnnotations", Limit::NamespaceAnnotations)
     };
+    let set_by = || tenant.field(&format!("spec.namespaceOptions.{option}"));
     match forbidden.hold(key) {
         Ok(false) => Ok(()),
         Ok(true) => {
             let message = format!(
                 "{field}: namespace {what} validation failed: {key} is forbidden for the current Tenant. {}; an administrator \
-                 set this with spec.namespaceOptions.{set_by} of Tenant {}",
+                 set this with {}",
                 forbidden.describe(),
-                tenant.name
+                set_by()
             );
             Err(Denial::new(field, reason, message).by(limit))
         }
         Err(error) => {
             let message = format!(
-                "{field}: failed to tell whether the key is forbidden, because the pattern in \
-                 spec.namespaceOptions.{set_by} of Tenant {} cannot be compiled: {error}; an administrator has to correct it",
-                tenant.name
+                "{field}: failed to tell whether the key is forbidden, because the pattern in {} cannot be \
+                 compiled: {error}; an administrator has to correct it",
+                set_by()
             );
             Err(Denial::new(field, "PatternInvalid", message).with_code(500))
         }
@@ -129,9 +130,9 @@ pub(super) fn check_kept(
             if has.as_deref() != Some(value.as_str()) && has != get(before, &key) {
                 let field = format!("metadata.{what}[{key}]");
                 let message = format!(
-                    "{field}: it is kept at {value:?} for every namespace of Tenant {}; an administrator can change that in \
-                     the Tenant",
-                    tenant.name
+                    "{field}: it is kept at {value:?} for every namespace of the Tenant {:?}; an administrator can \
+                     change that there",
+                    tenant.name.as_str()
                 );
                 return Err(Denial::new(field, "ForbiddenMetadata", message));
             }
@@ -161,9 +162,8 @@ pub(super) fn check_node_selector(tenant: &KnownTenant, object: &Namespace, old:
     }
     let field = format!("metadata.annotations[{key}]");
     let message = format!(
-        "{field}: it is kept at {wanted:?} and can neither be removed nor changed; an administrator set this with \
-         spec.nodeSelector of Tenant {}",
-        tenant.name
+        "{field}: it is kept at {wanted:?} and can neither be removed nor changed; an administrator set this with {}",
+        tenant.field("spec.nodeSelector")
     );
     Err(Denial::new(field, "ForbiddenNodeSelectorUpdate", message))
 }
@@ -186,8 +186,8 @@ pub(super) fn check_required(tenant: &KnownTenant, object: &Namespace, old: Opti
             continue;
         };
         let set_by = format!(
-            "an administrator set this with spec.namespaceOptions.requiredMetadata.{plural} of Tenant {}",
-            tenant.name
+            "an administrator set this with {}",
+            tenant.field(&format!("spec.namespaceOptions.requiredMetadata.{plural}"))
         );
         let (key, detail, code) = match missing {
             Missing::Absent { key } => (key, format!("required {what} {key:?} not present; {set_by}"), 403),

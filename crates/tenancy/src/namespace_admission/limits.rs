@@ -8,9 +8,9 @@ pub(super) fn check_cordon(caller: Caller, tenant: &KnownTenant) -> Result<(), D
         return Ok(());
     }
     let message = format!(
-        "the selected tenant is cordoned: namespaces of Tenant {} can not be created, changed or deleted until an \
-         administrator sets spec.cordoned of the Tenant to false",
-        tenant.name
+        "the selected tenant is cordoned: its namespaces can not be created, changed or deleted until an administrator \
+         sets {} to false",
+        tenant.field("spec.cordoned")
     );
     Err(Denial::new("", "Cordoned", message))
 }
@@ -24,9 +24,9 @@ pub(super) fn check_quota(request: &Request<'_>, tenant: &KnownTenant, name: &st
         return Ok(());
     }
     let message = format!(
-        "Cannot exceed Namespace quota: please, reach out to the system administrators, who set \
-         spec.namespaceOptions.quota of Tenant {} to {quota}; it has {others}",
-        tenant.name
+        "Cannot exceed Namespace quota: please, reach out to the system administrators, who set {} \
+         to {quota}; it has {others}",
+        tenant.field("spec.namespaceOptions.quota")
     );
     Err(Denial::new("", "Overprovisioned", message).by(Limit::NamespaceQuota))
 }
@@ -62,9 +62,9 @@ pub(super) fn check_prefix(request: &Request<'_>, tenant: &KnownTenant, name: &s
         return Ok(());
     }
     let set_by = if tenant.object.spec.force_tenant_prefix.is_some() {
-        "spec.forceTenantPrefix of the Tenant"
+        tenant.field("spec.forceTenantPrefix")
     } else {
-        "spec.forceTenantPrefix of the CapsuleConfiguration"
+        "spec.forceTenantPrefix of the CapsuleConfiguration".to_owned()
     };
     let message = format!(
         "{NAME_FIELD}: The namespace doesn't match the tenant prefix, expected {prefix}*: {name:?} has to begin with \

@@ -51,7 +51,7 @@ pub fn of_status(rules: &[RuleBody]) -> Vec<Body> {
 
 /// Why the rules of a tenant cannot be given for a namespace.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field} of Tenant {tenant}: {reason}")]
+#[error("{field} of the Tenant {tenant:?}: {reason}")]
 pub struct Unrendered {
     tenant: String,
     field: String,
@@ -276,7 +276,7 @@ mod tests {
         };
         assert_eq!(
             fails(json!({"enforce": {"workloads": {"schedulers": [{"exact": ["a", "{{ .x }}"]}]}}})),
-            "spec.rules[1].enforce.workloads.schedulers[0].exact[1] of Tenant oil: the template \"{{ .x }}\" cannot be \
+            "spec.rules[1].enforce.workloads.schedulers[0].exact[1] of the Tenant \"oil\": the template \"{{ .x }}\" cannot be \
              rendered: no such key"
         );
         assert_eq!(
@@ -284,14 +284,14 @@ mod tests {
                 "namespaceSelector": {"matchExpressions": [{"key": "a", "operator": "Near"}]},
                 "enforce": {},
             })),
-            "spec.rules[1].namespaceSelector of Tenant oil: the selector cannot be evaluated: operator \"Near\" is unknown; \
+            "spec.rules[1].namespaceSelector of the Tenant \"oil\": the selector cannot be evaluated: operator \"Near\" is unknown; \
              known are In, NotIn, Exists and DoesNotExist"
         );
         assert_eq!(
             fails(json!({"enforce": {"metadata": [{"kinds": ["Pod"], "labels": {
                 "oil": {"required": true}, "{{ .tenant.metadata.name }}": {"required": true},
             }}]}})),
-            "spec.rules[1].enforce.metadata[0].labels.{{ .tenant.metadata.name }} of Tenant oil: two keys of this map \
+            "spec.rules[1].enforce.metadata[0].labels.{{ .tenant.metadata.name }} of the Tenant \"oil\": two keys of this map \
              become \"oil\""
         );
     }

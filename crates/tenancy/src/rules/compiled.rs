@@ -176,6 +176,6 @@ impl<'r> Applicable<'r> {
             rules.push(format!("{} more", indexes.len() - 10));
         }
         let rules = rules.join(", ");
-        format!("an administrator set this with {rules} of Tenant {}", self.tenant)
+        format!("an administrator set this with {rules} of the Tenant {:?}", self.tenant)
     }
 }

@@ -180,7 +180,7 @@ mod tests {
             Some((
                 "spec.schedulerName",
                 "scheduler \"a\" at spec.schedulerName is denied by namespace rule: matched denied rule \"a\"; an \
-                 administrator set this with spec.rules[1] of Tenant oil"
+                 administrator set this with spec.rules[1] of the Tenant \"oil\""
             ))
         );
         assert_eq!(denied.refusal.unwrap().reason, "ForbiddenScheduler");
@@ -195,7 +195,7 @@ mod tests {
             refusal(&unlisted).unwrap().1,
             "scheduler \"bee\" at spec.schedulerName is not allowed by namespace rule: value did not match any allowed \
              rule. Allowed schedulers: \"a\", anything but what matches \"^b\"; an administrator set this with \
-             spec.rules[0], spec.rules[1] of Tenant oil"
+             spec.rules[0], spec.rules[1] of the Tenant \"oil\""
         );
     }
 
@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(
             messages[1],
             "scheduler \"a\" at spec.schedulerName is recorded by namespace rule: matched audit rule what matches \"a\"; an \
-             administrator set this with spec.rules[1] of Tenant oil"
+             administrator set this with spec.rules[1] of the Tenant \"oil\""
         );
         assert_eq!(outcome.audits[0].set, "scheduler");
         assert_eq!(outcome.audits[0].field, "spec.schedulerName");

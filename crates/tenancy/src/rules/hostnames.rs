@@ -220,7 +220,7 @@ mod tests {
         assert_eq!(
             refusal(&outcome).unwrap().1,
             "hostname is required at spec.rules[0].host because hostname rules target Ingress: without one the object \
-             stands for every hostname; an administrator set this with spec.rules[0] of Tenant oil"
+             stands for every hostname; an administrator set this with spec.rules[0] of the Tenant \"oil\""
         );
         assert_eq!(outcome.refusal.unwrap().reason, "ForbiddenIngressHostname");
     }

@@ -246,7 +246,7 @@ mod tests {
         assert_eq!(
             refusal(&outcome).unwrap().1,
             "registry \"a\" at volumes[1](models) is denied by namespace rule: matched denied rule \"a\"; an administrator \
-             set this with spec.rules[0] of Tenant oil"
+             set this with spec.rules[0] of the Tenant \"oil\""
         );
         assert_eq!(outcome.refusal.unwrap().reason, "ForbiddenContainerRegistry");
     }
@@ -289,7 +289,10 @@ mod tests {
             let (field, message) = refusal(&outcome).unwrap();
             assert_eq!(field, "spec.containers[0].image");
             assert!(message.contains(expected), "{message}");
-            assert!(message.ends_with("with spec.rules[0] of Tenant oil"), "{message}");
+            assert!(
+                message.ends_with("with spec.rules[0] of the Tenant \"oil\""),
+                "{message}"
+            );
             assert_eq!(outcome.refusal.as_ref().unwrap().reason, "ForbiddenPullPolicy");
         }
     }

@@ -481,7 +481,7 @@ mod tests {
             Some((
                 "metadata.annotations[\"note\"]",
                 "metadata annotation \"note\" is required at metadata.annotations[\"note\"]: set it; an administrator set \
-                 this with spec.rules[0] of Tenant oil"
+                 this with spec.rules[0] of the Tenant \"oil\""
             ))
         );
         let object = json!({"metadata": {"annotations": {"note": "", "a/b": "y"}}});

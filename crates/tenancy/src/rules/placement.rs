@@ -183,7 +183,7 @@ mod tests {
                 "status.qosClass",
                 "QoS class \"BestEffort\" at status.qosClass is not allowed by namespace rule: value did not match any \
                  allowed rule. Allowed QoS classes: \"Guaranteed\", \"Burstable\"; an administrator set this with \
-                 spec.rules[0] of Tenant oil"
+                 spec.rules[0] of the Tenant \"oil\""
             ))
         );
         let guaranteed = pod(containers(&[same("1", "1Gi")]));

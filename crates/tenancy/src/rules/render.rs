@@ -106,7 +106,9 @@ mod tests {
         ] {
             let error = scheduler(template, &json!({})).unwrap_err();
             assert!(
-                error.starts_with("spec.rules[0].enforce.workloads.schedulers[0].exact[0] of Tenant oil: the template"),
+                error.starts_with(
+                    "spec.rules[0].enforce.workloads.schedulers[0].exact[0] of the Tenant \"oil\": the template"
+                ),
                 "{error}"
             );
         }

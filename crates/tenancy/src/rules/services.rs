@@ -200,8 +200,8 @@ mod tests {
             Some((
                 "spec.type",
                 "service type \"LoadBalancer\" at spec.type is not allowed by namespace rule: value did not match any \
-                 allowed rule. Allowed types: \"ClusterIP\", \"NodePort\"; an administrator set this with spec.rules[0] of \
-                 Tenant oil"
+                 allowed rule. Allowed types: \"ClusterIP\", \"NodePort\"; an administrator set this with spec.rules[0] of the \
+                 Tenant \"oil\""
             ))
         );
     }
@@ -315,7 +315,7 @@ mod tests {
                 .unwrap()
                 .1,
             "nodePort \"32000\" at spec.ports[0].nodePort is not allowed by namespace rule: value did not match any allowed \
-             rule. Allowed ports: 30000-30010, 31000-31000; an administrator set this with spec.rules[0] of Tenant oil"
+             rule. Allowed ports: 30000-30010, 31000-31000; an administrator set this with spec.rules[0] of the Tenant \"oil\""
         );
     }
 

@@ -361,7 +361,7 @@ fn a_finding_says_where_what_and_who() {
         object: "web".to_owned(),
         user: "owner-of-oil".to_owned(),
         message: "spec.ingressClassName: Ingress Class \"traefik\" is forbidden for the current Tenant: use one from the \
-                  following list (nginx); an administrator set this with spec.ingressOptions.allowedClasses of the Tenant"
+                  following list (nginx); an administrator set this with spec.ingressOptions.allowedClasses of the Tenant \"oil\""
             .to_owned(),
         at: Timestamp::UNIX_EPOCH,
     };

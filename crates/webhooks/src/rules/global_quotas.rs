@@ -55,9 +55,17 @@ fn check_caller(input: &Input<'_, GlobalResourceQuota>) -> Result<(), Denial> {
         Caller::Administrator => Ok(()),
         Caller::TenantUser | Caller::Unknown => {
             let field = format!("metadata.labels[{}]", names::MANAGED_BY_LABEL);
+            let quotas = [input.old, input.object].into_iter().flatten();
+            let tenant = quotas
+                .flat_map(GlobalResourceQuota::owner_references)
+                .find(|owner| owner.kind == names::TENANT_KIND);
+            let tenant = tenant.map_or_else(
+                || "the Tenant".to_owned(),
+                |owner| format!("the Tenant {:?}", owner.name),
+            );
             let message = format!(
                 "{field}: Labeling resources as controller managed can only be done by the controller or administrators; \
-                 change the rules of the Tenant that this object follows from"
+                 change the rules of {tenant} that this object follows from"
             );
             Err(Denial::new(field, "ManagedByController", message))
         }

@@ -74,7 +74,7 @@ pub fn validate(input: &Input<'_, PersistentVolumeClaim>) -> Decision<Persistent
     }
     for class in asked {
         let labels = class.and_then(|name| labels.get(name).copied());
-        if let Err(denial) = classes::storage_class(tenant.storage_classes.as_ref(), class, labels) {
+        if let Err(denial) = classes::storage_class(&tenant, class, labels) {
             return Decision::Deny(denial);
         }
     }

@@ -5,6 +5,7 @@
 
 pub mod controllers;
 pub mod hijack;
+pub mod pods;
 pub mod replicas;
 pub mod served;
 pub mod stage;

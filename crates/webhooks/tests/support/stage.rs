@@ -13,6 +13,7 @@ use super::served::{TENANTS, served};
 use super::until;
 
 /// A tenant with an owner and a namespace.
+#[derive(Clone)]
 pub struct Stage {
     pub masters: Client,
     pub owner: Client,
@@ -35,24 +36,29 @@ pub async fn stage(more: Value) -> Stage {
         .await
         .unwrap();
     let owner = server.client_for(&owner, &TENANTS).await;
-    let namespace = format!("{tenant}-web");
-    let wanted: Namespace = serde_json::from_value(json!({"metadata": {"name": namespace}})).unwrap();
-    until("the namespace", async || {
-        Api::all(owner.clone())
-            .create(&PostParams::default(), &wanted)
-            .await
-            .ok()
-    })
-    .await;
-    Stage {
+    let mut stage = Stage {
         masters,
         owner,
         tenant,
-        namespace,
-    }
+        namespace: String::new(),
+    };
+    stage.namespace = stage.join("web").await;
+    stage
 }
 
 impl Stage {
+    /// Makes a namespace of the tenant whose name ends so, and gives its name.
+    pub async fn join(&self, suffix: &str) -> String {
+        let name = format!("{}-{suffix}", self.tenant);
+        let wanted: Namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
+        let api = Api::all(self.owner.clone());
+        until("the namespace", async || {
+            api.create(&PostParams::default(), &wanted).await.ok()
+        })
+        .await;
+        name
+    }
+
     /// Creates an object in the namespace at once, as a script would: nothing waits for a watch.
     pub async fn create<K>(&self, client: &Client, object: Value) -> Result<K, kube::Error>
     where

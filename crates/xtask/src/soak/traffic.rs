@@ -1,4 +1,5 @@
-//! A client of a tenant's API server that writes and reads without a pause, and counts what failed.
+//! A client of a tenant's API server that writes and reads without a pause, and counts what failed. The drills on real nodes have
+//! it as well (`crates/cotenant/tests/drills`).
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,7 +12,6 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-const NAME: &str = "traffic";
 /// Between a pair of requests and the next.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Longer than that nobody waits for an answer.
@@ -36,49 +36,61 @@ pub(crate) struct Counts {
 /// A client at work.
 pub(crate) struct Traffic {
     stop: watch::Sender<bool>,
-    task: JoinHandle<Counts>,
+    task: JoinHandle<anyhow::Result<Counts>>,
 }
 
 impl Traffic {
-    pub(crate) async fn start(tenant: &Client) -> anyhow::Result<Self> {
-        let config_maps: Api<ConfigMap> = Api::default_namespaced(tenant.clone());
-        let object: ConfigMap = serde_json::from_value(json!({"metadata": {"name": NAME}, "data": {"count": "0"}}))?;
-        config_maps.create(&PostParams::default(), &object).await?;
+    /// Writes and reads the ConfigMap of this name, each request with a client that `connect` gives: the same one always, or a
+    /// new one, which has no connection yet.
+    pub(crate) async fn start(
+        name: &'static str,
+        connect: impl Fn() -> anyhow::Result<Client> + Send + 'static,
+    ) -> anyhow::Result<Self> {
+        let object: ConfigMap = serde_json::from_value(json!({"metadata": {"name": name}, "data": {"count": "0"}}))?;
+        Api::default_namespaced(connect()?)
+            .create(&PostParams::default(), &object)
+            .await?;
         let (stop, stopped) = watch::channel(false);
         Ok(Self {
             stop,
-            task: tokio::spawn(run(config_maps, stopped)),
+            task: tokio::spawn(run(name, connect, stopped)),
         })
     }
 
     pub(crate) async fn stop(self) -> anyhow::Result<Counts> {
         self.stop.send_replace(true);
-        Ok(self.task.await?)
+        self.task.await?
     }
 }
 
-async fn run(config_maps: Api<ConfigMap>, stopped: watch::Receiver<bool>) -> Counts {
+async fn run(
+    name: &str,
+    connect: impl Fn() -> anyhow::Result<Client>,
+    stopped: watch::Receiver<bool>,
+) -> anyhow::Result<Counts> {
     let mut counts = Counts::default();
     let mut last_answer = Instant::now();
     let mut written = 0_u64;
     while !*stopped.borrow() {
         let next = json!({"data": {"count": (written + 1).to_string()}});
         let (patch, params) = (Patch::Merge(next), PatchParams::default());
+        let config_maps: Api<ConfigMap> = Api::default_namespaced(connect()?);
         if counts
-            .answer(|| config_maps.patch(NAME, &params, &patch), &mut last_answer)
+            .answer(|| config_maps.patch(name, &params, &patch), &mut last_answer)
             .await
             .is_some()
         {
             written += 1;
         }
-        if let Some(object) = counts.answer(|| config_maps.get(NAME), &mut last_answer).await {
+        let config_maps: Api<ConfigMap> = Api::default_namespaced(connect()?);
+        if let Some(object) = counts.answer(|| config_maps.get(name), &mut last_answer).await {
             let count = object.data.as_ref().and_then(|data| data.get("count")?.parse().ok());
             // A write whose answer got lost may have happened.
             counts.stale += u64::from(count.is_none_or(|count: u64| count < written));
         }
         tokio::time::sleep(PAUSE).await;
     }
-    counts
+    Ok(counts)
 }
 
 impl Counts {

@@ -178,7 +178,8 @@ impl Bed {
         let workload = Workload::start(&tenant).await?;
         let before = workload.pods().await?;
         let watch = NodeWatch::start(&tenant, &old_worker);
-        let traffic = Traffic::start(&tenant).await?;
+        let client = tenant.clone();
+        let traffic = Traffic::start("traffic", move || Ok(client.clone())).await?;
 
         let mut seconds = BTreeMap::new();
         if matches!(walk, Walk::BySteps) {

@@ -80,7 +80,7 @@ impl EtcdStore {
             .with_connect_timeout(CONNECT_WITHIN)
             .with_timeout(ANSWER_WITHIN);
         let client = match tokio::time::timeout(ANSWER_WITHIN, Client::connect(urls, Some(options))).await {
-            Ok(client) => client.map_err(StoreError::Connect)?,
+            Ok(client) => client.map_err(|error| StoreError::Connect(error.into()))?,
             Err(_) => return Err(StoreError::Silent { step: "connect" }),
         };
         let mut store = Self {
@@ -102,10 +102,10 @@ impl EtcdStore {
         let mut auth = self.client.auth_client();
         let login = auth.authenticate("cotenant.dev/nobody".into(), "-".into());
         match answer("ask whether authentication is on", login).await {
-            Err(StoreError::Step { source, .. }) if says(&source, "authentication is not enabled") => {
+            Err(StoreError::Step { source, .. }) if source.says("authentication is not enabled") => {
                 return Err(StoreError::AuthenticationDisabled);
             }
-            Err(StoreError::Step { source, .. }) if says(&source, "authentication failed") => {}
+            Err(StoreError::Step { source, .. }) if source.says("authentication failed") => {}
             Err(error) => return Err(error),
             Ok(_) => {}
         }
@@ -114,9 +114,7 @@ impl EtcdStore {
         match answer("look up the administrator", self.client.user_get(user)).await {
             Ok(user) if user.roles().iter().any(|role| role == ROOT) => Ok(()),
             Ok(_) => Err(not_root),
-            Err(StoreError::Step { source, .. })
-                if says(&source, "not found") || says(&source, "permission denied") =>
-            {
+            Err(StoreError::Step { source, .. }) if source.says("not found") || source.says("permission denied") => {
                 Err(not_root)
             }
             Err(error) => Err(error),
@@ -196,10 +194,6 @@ impl EtcdStore {
             None => unrecorded == Unrecorded::Adopt,
         };
         if unrecorded == Unrecorded::Adopt && ours(&schema) && ours(&user) {
-            let is_new = schema.is_none() && user.is_none();
-            if is_new && !self.schema_exists(&claim.schema).await? && !self.user_exists(&claim.user).await? {
-                return Ok(());
-            }
             // What is half gone proves no more whose it was.
             self.record(claim, unrecorded).await?;
             [schema, user] = self.holders(claim).await?;
@@ -232,11 +226,16 @@ impl EtcdStore {
         Ok(())
     }
 
+    /// See [`super::store::Store::has`].
+    pub async fn has(&mut self, claim: &Claim) -> Result<bool, StoreError> {
+        Ok(self.schema_exists(&claim.schema).await? || self.user_exists(&claim.user).await?)
+    }
+
     /// See [`super::store::Store::proves`]. A certificate shows who the user is, and its roles what it may reach.
     pub async fn proves(&mut self, claim: &Claim, certified: bool) -> Result<bool, StoreError> {
         match answer("look up a user", self.client.user_get(claim.user.as_str())).await {
             Ok(user) => Ok(certified && user.roles().contains(&claim.schema)),
-            Err(StoreError::Step { source, .. }) if says(&source, "not found") => {
+            Err(StoreError::Step { source, .. }) if source.says("not found") => {
                 Ok(!self.schema_exists(&claim.schema).await?)
             }
             Err(error) => Err(error),
@@ -339,7 +338,7 @@ impl EtcdStore {
     async fn schema_exists(&mut self, schema: &str) -> Result<bool, StoreError> {
         match answer("look up a role", self.client.role_get(schema)).await {
             Ok(_) => return Ok(true),
-            Err(StoreError::Step { source, .. }) if says(&source, "not found") => {}
+            Err(StoreError::Step { source, .. }) if source.says("not found") => {}
             Err(error) => return Err(error),
         }
         let (key, end) = key_range(schema);
@@ -351,7 +350,7 @@ impl EtcdStore {
     async fn user_exists(&mut self, user: &str) -> Result<bool, StoreError> {
         match answer("look up a user", self.client.user_get(user)).await {
             Ok(_) => Ok(true),
-            Err(StoreError::Step { source, .. }) if says(&source, "not found") => Ok(false),
+            Err(StoreError::Step { source, .. }) if source.says("not found") => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -410,7 +409,10 @@ fn range_of_owner(owner: &str) -> (String, String) {
 
 async fn answer<T>(step: &'static str, question: impl Future<Output = Result<T, EtcdError>>) -> Result<T, StoreError> {
     match tokio::time::timeout(ANSWER_WITHIN, question).await {
-        Ok(answer) => answer.map_err(|source| StoreError::Step { step, source }),
+        Ok(answer) => answer.map_err(|error| StoreError::Step {
+            step,
+            source: error.into(),
+        }),
         Err(_) => Err(StoreError::Silent { step }),
     }
 }
@@ -419,14 +421,9 @@ async fn answer<T>(step: &'static str, question: impl Future<Output = Result<T, 
 fn unless<T>(text: &str, result: Result<T, StoreError>) -> Result<(), StoreError> {
     match result {
         Ok(_) => Ok(()),
-        Err(StoreError::Step { source, .. }) if says(&source, text) => Ok(()),
+        Err(StoreError::Step { source, .. }) if source.says(text) => Ok(()),
         Err(error) => Err(error),
     }
-}
-
-/// etcd tells its refusals apart by text only.
-fn says(error: &EtcdError, text: &str) -> bool {
-    matches!(error, EtcdError::GRpcStatus(status) if status.message().contains(text))
 }
 
 #[cfg(test)]

@@ -78,6 +78,11 @@ impl MySqlStore {
         sql::proves(self, claim, password).await
     }
 
+    /// See [`super::store::Store::has`].
+    pub async fn has(&mut self, claim: &Claim) -> Result<bool, StoreError> {
+        sql::has(self, claim).await
+    }
+
     /// See [`super::moves`].
     pub(super) async fn on_moves(&mut self, order: Order<'_>) -> Result<Option<String>, StoreError> {
         sql::on_moves(self, order).await

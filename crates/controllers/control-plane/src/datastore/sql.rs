@@ -11,7 +11,7 @@
 use tenancy::control_plane::storage;
 
 use super::claim::{Claim, Held, Unrecorded};
-use super::error::{ANSWER_WITHIN, StoreError};
+use super::error::{ANSWER_WITHIN, StoreError, UNREACHABLE};
 use super::moves::{Order, PLACES};
 use super::quoting::Unquotable;
 use super::tls::ClientTls;
@@ -68,7 +68,7 @@ impl Trouble {
             Self::LoginRefused => "LoginRefused",
             Self::CertificateInvalid => "CertificateInvalid",
             Self::TlsFailed => "TlsFailed",
-            Self::Unreachable => "Unreachable",
+            Self::Unreachable => UNREACHABLE,
             Self::Full => "StoreFull",
             Self::ReadOnly => "StoreReadOnly",
             Self::NotAdministrator => "NotAdministrator",
@@ -124,7 +124,7 @@ impl SqlError {
     pub(super) fn category(&self) -> &'static str {
         match self {
             Self::Step { trouble, .. } => trouble.category(),
-            Self::Silent { .. } => "Unreachable",
+            Self::Silent { .. } => UNREACHABLE,
             Self::Material(_) => "CredentialsInvalid",
             Self::NotAdministrator { .. } => "NotAdministrator",
             Self::ReadOnly => Trouble::ReadOnly.category(),
@@ -297,8 +297,13 @@ pub(super) async fn proves<S: Server>(server: &mut S, claim: &Claim, password: &
         // Others' databases may be open to everybody.
         Ok(()) => Ok(server.owns(claim).await?),
         Err(error) if error.category() == Trouble::Unreachable.category() => Err(error.into()),
-        Err(_) => Ok(!server.schema_exists(&claim.schema).await? && !server.user_exists(&claim.user).await?),
+        Err(_) => Ok(!has(server, claim).await?),
     }
+}
+
+/// See [`super::store::Store::has`].
+pub(super) async fn has<S: Server>(server: &mut S, claim: &Claim) -> Result<bool, StoreError> {
+    Ok(server.schema_exists(&claim.schema).await? || server.user_exists(&claim.user).await?)
 }
 
 /// See [`super::store::Store::remove`].

@@ -97,6 +97,16 @@ impl Store {
         }
     }
 
+    /// Whether there is anything under these names, whoever has made it.
+    pub async fn has(&mut self, claim: &Claim) -> Result<bool, StoreError> {
+        match self {
+            Self::Etcd(store) => store.has(claim).await,
+            Self::Postgres(store) => Box::pin(store.has(claim)).await,
+            Self::MySql(store) => Box::pin(store.has(claim)).await,
+            Self::Nats(store) => store.has_bucket(&claim.schema).await,
+        }
+    }
+
     /// See [`super::moves`]. Nothing is on record where records of moves are kept elsewhere, or not at all.
     pub(crate) async fn on_moves(&mut self, order: Order<'_>) -> Result<Option<String>, StoreError> {
         match self {

@@ -3,8 +3,8 @@
 //!
 //! One pass compares every object with the tenant's live one and writes only what differs ([`reconcile`]); what is
 //! wanted is decided before, without a client ([`desired()`]). Nothing is kept in memory between passes, because there
-//! are many tenants and they seldom change: a pass costs some thirty small reads. Drift that stops nodes from joining is
-//! seen within seconds by three metadata watches per tenant ([`guard`]), the rest by the next pass.
+//! are many tenants and they seldom change: a pass costs some thirty small reads. Drift is seen within seconds by watches of
+//! metadata ([`guard`]).
 //!
 //! kubeadm's own library makes these objects in Kamaji; here they are written down, and tests compare them with what
 //! the real `kubeadm` puts into the same API server. Refused: running kubeadm's phases as a program (a process and a

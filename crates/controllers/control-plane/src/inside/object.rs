@@ -50,6 +50,18 @@ impl Kind {
         }
     }
 
+    /// As the API's paths name it.
+    pub(super) fn resource(self) -> ApiResource {
+        let (group, version) = self.group_and_version();
+        ApiResource {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            api_version: self.api_version(),
+            kind: format!("{self:?}"),
+            plural: self.plural().to_owned(),
+        }
+    }
+
     pub(super) fn plural(self) -> &'static str {
         match self {
             Self::ClusterRoleBinding => "clusterrolebindings",
@@ -97,14 +109,7 @@ impl Reference {
     }
 
     pub(super) fn api(&self, client: &Client) -> Api<DynamicObject> {
-        let (group, version) = self.kind.group_and_version();
-        let resource = ApiResource {
-            group: group.to_owned(),
-            version: version.to_owned(),
-            api_version: self.kind.api_version(),
-            kind: format!("{:?}", self.kind),
-            plural: self.kind.plural().to_owned(),
-        };
+        let resource = self.kind.resource();
         match self.namespace {
             Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
             None => Api::all_with(client.clone(), &resource),

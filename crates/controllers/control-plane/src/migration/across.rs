@@ -7,13 +7,14 @@
 //! In a table, revisions are rows' own. The second store's begin after the first's, so none has to be made up for. What kine
 //! removes from the history of the first while that is read, is found by the comparison, and put right once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use super::attempt::RAISE_MARGIN;
 use super::copy;
 use super::error::Error;
 use super::following::Following;
 use super::keyspace::{BATCH_OPERATIONS, Change, Entry, Keyspace};
+use super::leases::Leases;
 use crate::datastore::error::StoreError;
 use crate::datastore::kine_table::{KineTable, PREFIX, Row};
 
@@ -68,8 +69,7 @@ pub(super) struct Across {
     tail: Option<Tail>,
     /// The next revision in a table that is written to.
     next: i64,
-    /// Leases of the source, and what they are in the target.
-    leases: HashMap<i64, Option<i64>>,
+    leases: Leases,
 }
 
 /// Where a walk through the source is.
@@ -85,7 +85,7 @@ impl Across {
             target,
             tail: None,
             next: 0,
-            leases: HashMap::new(),
+            leases: Leases::default(),
         }
     }
 
@@ -360,20 +360,11 @@ impl Across {
             return Ok(());
         }
         self.refuse_encrypted(&changes)?;
-        let mut translated = Vec::with_capacity(changes.len());
-        for change in changes {
-            translated.push(match change {
-                Change::Put(mut entry) => match self.lease(entry.lease).await? {
-                    Some(lease) => {
-                        entry.lease = lease;
-                        Change::Put(entry)
-                    }
-                    // It has expired since.
-                    None => Change::Delete(entry.key),
-                },
-                delete @ Change::Delete(_) => delete,
-            });
+        for lease in self.leases.unknown(&changes) {
+            let granted = self.grant(lease).await?;
+            self.leases.learn(lease, granted);
         }
+        let translated = self.leases.translate(changes);
         match &mut self.target {
             Target::Etcd(target) => {
                 let prefix = target.range().0;
@@ -419,25 +410,18 @@ impl Across {
         }
     }
 
-    /// The target's lease for one of the source: kine's are seconds, an etcd's are numbers that seconds belong to.
-    async fn lease(&mut self, lease: i64) -> Result<Option<i64>, Error> {
-        if lease == 0 {
-            return Ok(Some(0));
-        }
-        if let Some(known) = self.leases.get(&lease) {
-            return Ok(*known);
-        }
+    /// The target's lease for one of the source: kine's are seconds, an etcd's are numbers that seconds belong to. `None`: it
+    /// has expired.
+    async fn grant(&self, lease: i64) -> Result<Option<i64>, Error> {
         let seconds = match &self.source {
             Source::Etcd(source) => source.time_to_live(lease).await?,
             Source::Kine(_) => Some(lease.max(1)),
         };
-        let granted = match (&self.target, seconds) {
+        Ok(match (&self.target, seconds) {
             (_, None) => None,
             (Target::Etcd(target), Some(seconds)) => Some(target.grant(seconds).await?),
             (Target::Kine(_), Some(seconds)) => Some(seconds.min(i32::MAX.into())),
-        };
-        self.leases.insert(lease, granted);
-        Ok(granted)
+        })
     }
 }
 

@@ -1,17 +1,17 @@
 //! Making one etcd's keyspace what another's is: all of it at one revision, then change by change, and the comparison at the end.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use super::error::Error;
 use super::following::Following;
 use super::keyspace::{Change, Entry, Keyspace};
+use super::leases::Leases;
 
 /// From where to where.
 pub(super) struct Transfer {
     pub(super) source: Keyspace,
     pub(super) target: Keyspace,
-    /// Leases of the source, and what they are in the target. Keys that expire there, events above all, expire here too.
-    leases: HashMap<i64, Option<i64>>,
+    leases: Leases,
 }
 
 impl Transfer {
@@ -19,7 +19,7 @@ impl Transfer {
         Self {
             source,
             target,
-            leases: HashMap::new(),
+            leases: Leases::default(),
         }
     }
 
@@ -69,36 +69,14 @@ impl Transfer {
     }
 
     async fn write(&mut self, changes: Vec<Change>) -> Result<(), Error> {
-        let mut translated = Vec::with_capacity(changes.len());
-        for change in changes {
-            translated.push(match change {
-                Change::Put(mut entry) => match self.lease(entry.lease).await? {
-                    Some(lease) => {
-                        entry.lease = lease;
-                        Change::Put(entry)
-                    }
-                    // It has expired since.
-                    None => Change::Delete(entry.key),
-                },
-                delete @ Change::Delete(_) => delete,
-            });
+        for lease in self.leases.unknown(&changes) {
+            let granted = match self.source.time_to_live(lease).await? {
+                Some(seconds) => Some(self.target.grant(seconds).await?),
+                None => None,
+            };
+            self.leases.learn(lease, granted);
         }
-        self.target.write(translated).await
-    }
-
-    async fn lease(&mut self, id: i64) -> Result<Option<i64>, Error> {
-        if id == 0 {
-            return Ok(Some(0));
-        }
-        if let Some(known) = self.leases.get(&id) {
-            return Ok(*known);
-        }
-        let granted = match self.source.time_to_live(id).await? {
-            Some(seconds) => Some(self.target.grant(seconds).await?),
-            None => None,
-        };
-        self.leases.insert(id, granted);
-        Ok(granted)
+        self.target.write(self.leases.translate(changes)).await
     }
 }
 

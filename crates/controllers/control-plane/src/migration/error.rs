@@ -1,7 +1,6 @@
 use std::time::Duration;
 
-use etcd_client::Error as EtcdError;
-
+use crate::datastore::error::EtcdFailure;
 use crate::datastore::etcd::StoreError;
 
 /// Why data could not be moved. The control plane then stays where it was.
@@ -12,7 +11,7 @@ pub(crate) enum Error {
         step: &'static str,
         store: String,
         #[source]
-        source: EtcdError,
+        source: EtcdFailure,
     },
     #[error("failed to {step} in the DataStore {store}: no answer within {within:?}")]
     Silent {
@@ -60,7 +59,7 @@ impl Error {
     /// Whether an answer held more than is taken at a time.
     pub(super) fn is_too_large(&self) -> bool {
         // 11: out of range, as tonic says it.
-        matches!(self, Self::Step { source: EtcdError::GRpcStatus(status), .. } if status.code() as i32 == 11)
+        matches!(self, Self::Step { source, .. } if source.has_code(11))
     }
 
     /// The condition's reason.

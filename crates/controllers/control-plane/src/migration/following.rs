@@ -8,6 +8,7 @@ use futures::FutureExt as _;
 
 use super::error::Error;
 use super::keyspace::{Change, Keyspace, entry};
+use crate::datastore::error::EtcdFailure;
 
 /// How soon a store tells of a mark that was set in it.
 const TOLD_WITHIN: Duration = Duration::from_secs(20);
@@ -63,7 +64,7 @@ impl Following {
         message: Result<Option<WatchResponse>, EtcdError>,
         gathered: &mut Gathered,
     ) -> Result<(), Error> {
-        let message = message.map_err(|error| failed(source, error.to_string()))?;
+        let message = message.map_err(|error| failed(source, EtcdFailure(error).to_string()))?;
         let message = message.ok_or_else(|| failed(source, "the store ended it".to_owned()))?;
         if message.canceled() {
             return Err(failed(source, message.cancel_reason().to_owned()));

@@ -103,10 +103,10 @@ impl Keyspace {
     ) -> Result<T, Error> {
         let store = || self.store.clone();
         match tokio::time::timeout(ANSWER_WITHIN, question).await {
-            Ok(answer) => answer.map_err(|source| Error::Step {
+            Ok(answer) => answer.map_err(|error| Error::Step {
                 step,
                 store: store(),
-                source,
+                source: error.into(),
             }),
             Err(_) => Err(Error::Silent {
                 step,
@@ -293,10 +293,7 @@ impl Keyspace {
             let mut client = self.client.clone();
             let revoke = client.role_revoke_permission(self.schema.as_str(), key, Some(options));
             match self.ask("take a right back", revoke).await {
-                Err(Error::Step {
-                    source: etcd_client::Error::GRpcStatus(status),
-                    ..
-                }) if status.message().contains("not granted") => {}
+                Err(Error::Step { source, .. }) if source.says("not granted") => {}
                 other => {
                     other?;
                 }

@@ -19,6 +19,7 @@ mod copy;
 mod error;
 mod following;
 mod keyspace;
+mod leases;
 mod record;
 mod stage;
 

@@ -126,7 +126,7 @@ impl Book<'_> {
         Error::Step {
             step,
             store: self.name.to_owned(),
-            source,
+            source: source.into(),
         }
     }
 

@@ -108,7 +108,7 @@ impl Pass<'_> {
             source,
         };
         let recorded = Account::recorded(self.tcp);
-        let mut store = Store::connect(&credentials.login).await.map_err(failed)?;
+        let mut store = store::open(datastore, &credentials.login).await?;
         let held = held(&mut store, self.tcp, recorded.as_ref()).await.map_err(failed)?;
         self.refuse_second(datastore, &held)?;
         self.refuse_known_password(&facts.name, &credentials.login, &held)?;

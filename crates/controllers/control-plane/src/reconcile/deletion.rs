@@ -20,7 +20,6 @@ use super::password::certificate_secret;
 use super::{Pass, Progress};
 use crate::apply::FIELD_MANAGER;
 use crate::datastore::claim::{Held, Unrecorded};
-use crate::datastore::store::Store;
 use crate::desired::identity::{self, Ownership};
 use crate::desired::{Account, Waiting};
 use crate::error::Error;
@@ -108,7 +107,7 @@ impl Pass<'_> {
             datastore: name.to_owned(),
             source,
         };
-        let mut store = Store::connect(&credentials.login).await.map_err(failed)?;
+        let mut store = store::open(&datastore, &credentials.login).await?;
         let recorded = Account::recorded(self.tcp);
         let held = held(&mut store, self.tcp, recorded.as_ref()).await.map_err(failed)?;
         let inherited = secrets[0]
@@ -133,10 +132,11 @@ impl Pass<'_> {
                 .map_err(failed)?;
         }
         if let Some(account) = inherited {
-            store
-                .remove(&claim(self.tcp, &account), Unrecorded::Adopt)
-                .await
-                .map_err(failed)?;
+            let claim = claim(self.tcp, &account);
+            // A pass that comes once more finds nothing, and must not write down that it will remove it.
+            if store.has(&claim).await.map_err(failed)? {
+                store.remove(&claim, Unrecorded::Adopt).await.map_err(failed)?;
+            }
         }
         Ok(Ok(()))
     }

@@ -109,6 +109,10 @@ impl Pass<'_> {
             return Box::pin(self.begin(source, target, observed)).await;
         }
         // A store that cannot be asked is reported on by whoever needs it.
+        let datastore = self.ctx.watches.datastores.get(None, target);
+        if datastore.is_some_and(|datastore| store::silence(&datastore).is_some()) {
+            return Ok(Ok(None));
+        }
         let Ok(Some(side)) = self.side(target).await else {
             return Ok(Ok(None));
         };

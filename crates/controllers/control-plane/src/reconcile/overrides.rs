@@ -10,7 +10,6 @@ use super::account::{account_secret, claim};
 use super::password::certificate_secret;
 use crate::datastore::claim::Unrecorded;
 use crate::datastore::pod_access::{PodAccess, PodTls};
-use crate::datastore::store::Store;
 use crate::desired::{DatastoreFacts, Hosted, Waiting};
 use crate::error::Error;
 use crate::observe::Observed;
@@ -73,7 +72,7 @@ impl Pass<'_> {
             datastore: facts.name.clone(),
             source,
         };
-        let mut store = Store::connect(&credentials.login).await.map_err(failed)?;
+        let mut store = store::open(&datastore, &credentials.login).await?;
         // What an older operator has set up under the UID is nobody else's, if the certificate that it gave to the pods shows
         // it. Other names may be anybody's here, also those that are this control plane's in the store of the rest, and for
         // those a certificate shows only what was asked for.

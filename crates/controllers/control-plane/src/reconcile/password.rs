@@ -21,6 +21,7 @@ use crate::datastore::store::Store;
 use crate::desired::secrets::{Action, SecretPlan, text};
 use crate::desired::{Account, Hosted, Objects};
 use crate::error::Error;
+use crate::store;
 
 /// How long a password that was right counts as right while pods are not available.
 const TRY_AGAIN: Duration = Duration::from_secs(15);
@@ -65,7 +66,7 @@ impl Pass<'_> {
             return Ok(false);
         };
         let credentials = ctx.stores.credentials(&ctx.client, &datastore).await?;
-        let mut store = Store::connect(&credentials.login).await.map_err(failed)?;
+        let mut store = store::open(&datastore, &credentials.login).await?;
         let claim = claim(self.tcp, &hosted.account);
         if store.set_password(&claim, password).await.map_err(failed)? {
             tracing::info!(object.r#ref = %Key::to(self.tcp), datastore = hosted.datastore.name, "set the password of an account");

@@ -179,6 +179,88 @@ fn ready_waits_for_the_inside_of_the_cluster() {
     assert_eq!(condition(&status, CONFIGURED), ("False", "AwaitingApiServer"));
 }
 
+/// Rows: what the Deployment of two pods reports, and what is said of it. The version is the installed one: a certificate was
+/// renewed, or the spec changed in something else.
+#[test]
+fn while_pods_are_replaced_no_sentence_says_that_all_are_there() {
+    let mut tcp = tcp();
+    tcp.spec.control_plane.deployment.replicas = 2;
+    let settled = deployment(
+        2,
+        &json!({"observedGeneration": 3, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2}),
+    );
+    let inside = Inside {
+        checksum: Some("4".to_owned()),
+        failure: None,
+    };
+    let after = |tcp: &TenantControlPlane, deployment: &Deployment| {
+        let outcome = Outcome {
+            deployment: Some(deployment),
+            inside: inside.clone(),
+            ..Outcome::default()
+        };
+        of(tcp, &outcome, now())
+    };
+    tcp.status = Some(after(&tcp, &settled));
+    assert_eq!(condition(tcp.status.as_ref().unwrap(), READY), ("True", "Ready"));
+    let rows = [
+        (
+            json!({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2}),
+            "the latest change has not reached the pods yet; of 2 that are wanted 2 are ready",
+        ),
+        (
+            json!({"observedGeneration": 3, "replicas": 3, "updatedReplicas": 1, "readyReplicas": 2, "unavailableReplicas": 1}),
+            "1 of 2 pods are of the wanted kind, 2 of 3 are ready, 2 of the earlier kind have to go",
+        ),
+        (
+            json!({"observedGeneration": 3, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 1, "unavailableReplicas": 1}),
+            "2 of 2 pods are of the wanted kind, 1 of 2 are ready",
+        ),
+    ];
+    for (reported, expected) in rows {
+        let status = after(&tcp, &deployment(2, &reported));
+        assert_eq!(status.phase(), Some(Phase::Unknown), "{expected}");
+        for type_ in [READY, DEPLOYED] {
+            let found = status.conditions.iter().find(|it| it.type_ == type_).unwrap();
+            assert_eq!(
+                (found.status.as_str(), found.reason.as_str(), found.message.as_str()),
+                ("False", "PodsStarting", expected)
+            );
+        }
+    }
+}
+
+#[test]
+fn a_phase_is_said_in_words_where_nothing_is_amiss() {
+    let mut tcp = tcp();
+    let settled = deployment(
+        1,
+        &json!({"observedGeneration": 3, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1}),
+    );
+    let outcome = Outcome {
+        deployment: Some(&settled),
+        inside: Inside {
+            checksum: Some("4".to_owned()),
+            failure: None,
+        },
+        ..Outcome::default()
+    };
+    tcp.status = Some(of(&tcp, &outcome, now()));
+    let replaced = Outcome {
+        authority_replaced: true,
+        ..outcome
+    };
+    let status = of(&tcp, &replaced, now());
+    let ready = status.conditions.iter().find(|it| it.type_ == READY).unwrap();
+    assert_eq!(
+        (ready.reason.as_str(), ready.message.as_str()),
+        (
+            "CertificateAuthorityRotating",
+            "the certificate authority was replaced, and the pods follow"
+        )
+    );
+}
+
 #[test]
 fn a_claim_says_what_is_about_to_be_used_whatever_was_said_before() {
     let mut tcp = tcp();

@@ -1,6 +1,6 @@
 //! Routes of the Gateway API that are not ours to make, of which only the names count.
 
-use kube::CustomResource;
+use kube::{CustomResource, Resource};
 use serde::{Deserialize, Serialize};
 
 use super::optional::Optional;
@@ -39,14 +39,11 @@ pub(crate) struct GrpcRouteSpec {
     pub(crate) hostnames: Vec<String>,
 }
 
-pub(super) fn trim_http(route: &mut HttpRoute) {
-    route.metadata.annotations = None;
-    route.metadata.labels = None;
-}
-
-pub(super) fn trim_grpc(route: &mut GrpcRoute) {
-    route.metadata.annotations = None;
-    route.metadata.labels = None;
+/// Who made a route makes no difference.
+pub(super) fn trim<K: Resource>(route: &mut K) {
+    let metadata = route.meta_mut();
+    metadata.annotations = None;
+    metadata.labels = None;
 }
 
 /// Ours are compared with what is wanted.
@@ -54,8 +51,7 @@ pub(super) fn trim_tls(route: &mut TlsRoute) {
     if is_ours(route) {
         return;
     }
-    route.metadata.annotations = None;
-    route.metadata.labels = None;
+    trim(route);
     route.spec.parent_refs.clear();
     route.spec.rules.clear();
     route.status = None;

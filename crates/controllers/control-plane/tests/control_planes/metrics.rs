@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
-use super::{Operator, PATIENCE, World, eventually, when};
+use super::bed::{World, eventually, when};
 
 /// Names and labels as dashboards know them.
 const KNOWN: &[(&str, &str)] = &[
@@ -41,13 +41,13 @@ fn series(line: &str) -> Option<(&str, BTreeMap<&str, &str>, &str)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_metric_has_its_name_labels_and_value() {
-    let world = World::new().await;
-    let operator = Operator::start(&world.client, "default");
-    world.create_control_plane("seen", 31311, json!({})).await;
+    let world = World::with_node("default").await;
+    let operator = world.operate();
+    world.create_at("seen", 31311, json!({})).await;
     world.until_ready("seen").await;
 
     let ready = "kamaji_tenant_control_planes_current{ready=\"true\"} 1";
-    let text = eventually(PATIENCE, "the control plane is counted", || async {
+    let text = eventually("the control plane is counted", || async {
         let text = operator.registry.encode();
         when(text.lines().any(|line| line == ready), || text.clone()).map(|()| text)
     })

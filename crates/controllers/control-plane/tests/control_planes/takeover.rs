@@ -8,14 +8,14 @@ use control_plane_controller::desired::identity::secret_checksum;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Resource, ResourceExt};
 use pki::{Authority, Kubeconfig, LeafRequest, San};
 use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{Operator, PATIENCE, World, eventually, merge, when};
+use super::bed::{World, eventually, merge, of, when};
 
 const OBSERVED: &str = include_str!("../observed/admin-objects.yaml");
 const RSA_CERTIFICATE: &str = include_str!("../../../../pki/tests/keys/rsa.crt");
@@ -243,18 +243,17 @@ impl World {
     }
 
     async fn replica_sets(&self) -> Vec<String> {
-        let labels = ListParams::default().labels("kamaji.clastix.io/name=demo");
-        let sets = self.api::<ReplicaSet>().list(&labels).await.unwrap();
+        let sets = self.api::<ReplicaSet>().list(&of("demo")).await.unwrap();
         sets.iter().map(ResourceExt::name_any).collect()
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_peer_left_is_taken_over_in_place_with_one_rollout() {
-    let world = World::new().await;
+    let world = World::with_node("default").await;
     let tcp = world.left_by_a_peer().await;
     let uid = tcp.uid().unwrap();
-    eventually(PATIENCE, "the peer's pods are rolled out", || async {
+    eventually("the peer's pods are rolled out", || async {
         let sets = world.replica_sets().await;
         when(sets.len() == 1, || format!("{sets:?}"))
     })
@@ -263,8 +262,8 @@ async fn what_a_peer_left_is_taken_over_in_place_with_one_rollout() {
     merge(&world.api::<Deployment>(), "demo", noted).await;
     let before = world.objects("demo").await;
 
-    let operator = Operator::start(&world.client, "default");
-    eventually(PATIENCE, "it is carried out by us", || async {
+    let operator = world.operate();
+    eventually("it is carried out by us", || async {
         let status = world.control_plane("demo").await.status.unwrap();
         let deployed = status
             .conditions
@@ -273,7 +272,7 @@ async fn what_a_peer_left_is_taken_over_in_place_with_one_rollout() {
         when(deployed, || format!("{:#?}", status.conditions))
     })
     .await;
-    eventually(PATIENCE, "the rollout has begun", || async {
+    eventually("the rollout has begun", || async {
         let sets = world.replica_sets().await;
         when(sets.len() > 1, || format!("{sets:?}"))
     })
@@ -327,12 +326,8 @@ async fn what_a_peer_left_is_taken_over_in_place_with_one_rollout() {
         (objects, deployment.metadata.generation)
     };
     let rested = rest().await;
-    let operator = Operator::start(&world.client, "default");
-    eventually(PATIENCE, "all has been looked at", || async {
-        let (passes, due) = operator.passes();
-        when(passes > 0 && !due, || format!("{passes} passes"))
-    })
-    .await;
+    let operator = world.operate();
+    operator.until_rested_after(0).await;
     assert_eq!(rest().await, rested);
     operator.kill().await;
 }

@@ -220,7 +220,7 @@ fn a_violation_says_what_would_be_right() {
     assert_eq!(
         refusal(&outcome).unwrap().1,
         "workload resource limit \"cpu\" at spec.containers[0].resources.limits[\"cpu\"] violates policy Ratio: limit 4 must \
-         not exceed 2 (request 1 x ratio 2); an administrator set this with spec.rules[1] of Tenant oil"
+         not exceed 2 (request 1 x ratio 2); an administrator set this with spec.rules[1] of the Tenant \"oil\""
     );
     assert_eq!(outcome.refusal.unwrap().reason, "ForbiddenPodResources");
 }

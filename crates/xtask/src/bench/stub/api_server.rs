@@ -1,4 +1,4 @@
-//! The listener in place of one API server: its certificate, clients of its authority, HTTP/1.1.
+//! The listener in place of one API server: its certificate, clients of its authority, HTTP/2 or 1.1 as the client has it.
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -12,7 +12,7 @@ use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -55,9 +55,10 @@ impl Server {
             clients.add(certificate?)?;
         }
         let chain = CertificateDer::pem_slice_iter(&credentials.certificate).collect::<Result<Vec<_>, _>>()?;
-        let config = ServerConfig::builder()
+        let mut config = ServerConfig::builder()
             .with_client_cert_verifier(WebPkiClientVerifier::builder(Arc::new(clients)).build()?)
             .with_single_cert(chain, PrivateKeyDer::from_pem_slice(&credentials.key)?)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let address = SocketAddr::from((address, PORT));
         Ok(Self {
             listener: TcpListener::bind(address)
@@ -85,19 +86,17 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, objects: Arc<Mutex
         asked.add("refused");
         return;
     };
-    let service = service_fn(|request| answer(request, &objects, &asked));
+    let service = service_fn(move |request| answer(request, objects.clone(), asked.clone()));
     // However it ends: the client has gone, or will ask again.
-    let _ = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(IDLE)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+    let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
+    let _ = builder.serve_connection(TokioIo::new(stream), service).await;
 }
 
 async fn answer(
     request: Request<Incoming>,
-    objects: &Mutex<Objects>,
-    counts: &Counts,
+    objects: Arc<Mutex<Objects>>,
+    counts: Arc<Counts>,
 ) -> anyhow::Result<Response<UnsyncBoxBody<Bytes, Infallible>>> {
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
