@@ -225,7 +225,7 @@ async fn only_our_own_addons_are_removed(client: &Client) {
 async fn drift_is_heard_of_and_our_own_writes_are_not_drift() {
     let server = tenant().await;
     let client = server.client().await;
-    let desired = observed_control_plane(false, false);
+    let desired = observed_control_plane(true, false);
     inside::reconcile(&client, &desired).await.unwrap();
     let heard = Arc::new(AtomicUsize::new(0));
     let counter = heard.clone();
@@ -270,11 +270,25 @@ async fn drift_is_heard_of_and_our_own_writes_are_not_drift() {
         .unwrap();
     wait_for(before + 2).await;
     inside::reconcile(&client, &desired).await.unwrap();
+    api(&client, "rbac.authorization.k8s.io/v1", "Role", Some("kube-system"))
+        .delete("kubeadm:nodes-kubeadm-config", &DeleteParams::default())
+        .await
+        .unwrap();
+    wait_for(before + 3).await;
+    inside::reconcile(&client, &desired).await.unwrap();
+    let deployments = api(&client, "apps/v1", "Deployment", Some("kube-system"));
+    let parameters = PatchParams::default();
+    // Nodes that come and go change it every time.
+    let status = Patch::Merge(json!({"status": {"replicas": 7}}));
+    deployments.patch_status("coredns", &parameters, &status).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(
         heard.load(Ordering::SeqCst),
-        before + 2,
-        "what we wrote ourselves is not reported"
+        before + 3,
+        "what we wrote ourselves is not reported, nor is a status"
     );
+    let spec = Patch::Merge(json!({"spec": {"replicas": 0}}));
+    deployments.patch("coredns", &parameters, &spec).await.unwrap();
+    wait_for(before + 4).await;
     drop(guard);
 }

@@ -71,8 +71,8 @@ async fn converge(bed: &Bed, stub: &Stub) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a minute costs when nothing happens. The inside is looked at every five minutes, so the window has to hold one such
-/// round.
+/// What a minute costs when nothing happens. A pass over the inside and the end of a watch come once an hour, so a window of less
+/// shows what is between them; what a pass asks is among the figures of [`converge`].
 async fn quiet(bed: &Bed, stub: &Stub, seconds: u64) -> anyhow::Result<()> {
     let cpu_before = processes::operator_cpu(CLUSTER);
     let all_before = requests::so_far(&bed.admin).await?;

@@ -62,7 +62,12 @@ pub(crate) fn control_plane(version: &str, core_dns: bool, kube_proxy: bool) -> 
 }
 
 pub(crate) async fn tenant() -> testbed::ApiServer {
-    testbed::ApiServer::with_flags(strings(&["--service-cluster-ip-range=10.116.0.0/16"])).await
+    testbed::ApiServer::with_flags(strings(&[
+        "--service-cluster-ip-range=10.116.0.0/16",
+        // Where the `kubernetes` Service leads is ours to write, as in every hosted API server.
+        "--endpoint-reconciler-type=none",
+    ]))
+    .await
 }
 
 fn resource(api_version: &str, kind: &str) -> ApiResource {
