@@ -121,11 +121,12 @@ impl Hosting {
         tenant
     }
 
+    /// With all that machines join with: the phase is that of the pods alone.
     pub(crate) fn is_ready(&self, name: &str) {
         self.admin.eventually(
             PATIENCE,
-            &format!("get tenantcontrolplane {name} -o jsonpath={{.status.kubernetesResources.version.status}}"),
-            |phase| phase == "Ready",
+            &format!("get tenantcontrolplane {name} -o jsonpath={{.status.conditions[?(@.type==\"Ready\")].status}}"),
+            |status| status == "True",
         );
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use api::capsule::v1beta2::{ResourcePool, ResourcePoolStatus};
 use k8s_openapi::api::core::v1::{ResourceQuota, ResourceQuotaSpec};
 use kube::ResourceExt;
 use serde_json::{Map, Value, json};
@@ -10,6 +11,9 @@ use tenancy::quota::amounts::Amounts;
 use tenancy::quota::pool::Plan;
 
 use super::observe::Observed;
+
+/// On a quota: the version of the pool whose decision it was made sure of that nobody carries it out any more.
+const OUTDATED_ANNOTATION: &str = "cotenant.dev/outdated-decision";
 
 /// One write of a quota.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +56,57 @@ pub(super) fn steps(plan: &Plan, observed: &Observed) -> Steps {
         }
     }
     steps
+}
+
+/// Writes that have to succeed before `ledger` takes the place of what `pool` says, by which others may be deciding still. Where
+/// a namespace is to have less than they gave, and its quota shows nothing of that, they may be about to raise it. They
+/// do so by the version of the quota that they know, so that another version refuses them.
+///
+/// A quota that they are about to make cannot be held back.
+pub(super) fn fences(
+    pool: &ResourcePool,
+    ledger: &ResourcePoolStatus,
+    observed: &Observed,
+    steps: &Steps,
+) -> Vec<Step> {
+    let outdated = json!({"metadata": {"annotations": {OUTDATED_ANNOTATION: pool.resource_version()}}});
+    let lowered: BTreeSet<_> = steps.smaller.iter().map(Step::namespace).collect();
+    let before = pool.status.iter().flat_map(|status| status.claims.keys());
+    let takes = before.filter(|namespace| {
+        let given = |status| given(status, namespace);
+        !lowered.contains(&Some(namespace.as_str()))
+            && !pool
+                .status
+                .as_ref()
+                .map(given)
+                .unwrap_or_default()
+                .fit_in(&given(ledger))
+    });
+    takes
+        .filter_map(|namespace| observed.quotas.get(namespace))
+        .filter(|quota| quota.metadata.deletion_timestamp.is_none())
+        .map(|quota| Step::Patch {
+            quota: quota.clone(),
+            patch: with_precondition(quota, outdated.clone()),
+        })
+        .collect()
+}
+
+/// What the claims of a namespace have together.
+fn given(status: &ResourcePoolStatus, namespace: &str) -> Amounts {
+    let served = status.claims.get(namespace).into_iter().flatten();
+    let amounts: Vec<Amounts> = served.map(|claim| Amounts::observed(Some(&claim.claims))).collect();
+    Amounts::sum(&amounts)
+}
+
+impl Step {
+    fn namespace(&self) -> Option<&str> {
+        let quota: &ResourceQuota = match self {
+            Self::Create(quota) => quota,
+            Self::Patch { quota, .. } | Self::Delete(quota) => quota,
+        };
+        quota.metadata.namespace.as_deref()
+    }
 }
 
 impl Steps {
@@ -241,6 +296,52 @@ mod tests {
         assert_eq!(words(&steps.smaller), ["delete b"]);
         assert_eq!(words(&steps.larger), ["create a"]);
         assert!(steps.unfinished);
+    }
+
+    #[test]
+    fn what_is_taken_back_before_it_was_written_cannot_be_written_any_more() {
+        let status = |a: i64, b: i64| -> ResourcePoolStatus {
+            let claim = |namespace: &str, pods: i64| json!([{"name": namespace, "namespace": namespace, "uid": namespace, "claims": {"pods": pods.to_string()}}]);
+            serde_json::from_value(json!({"claims": {"a": claim("a", a), "b": claim("b", b)}, "conditions": []}))
+                .unwrap()
+        };
+        let pool: ResourcePool = serde_json::from_value(json!({
+            "apiVersion": "capsule.clastix.io/v1beta2", "kind": "ResourcePool",
+            "metadata": {"name": "gold", "uid": "u", "resourceVersion": "31"},
+            "spec": {"quota": {"hard": {"pods": "8"}}}, "status": status(5, 3)}))
+        .unwrap();
+        let quotas = [("a", 3), ("b", 3)].map(|(namespace, pods)| {
+            let quota = quota(namespace, &json!({"hard": {"pods": pods.to_string()}}));
+            (namespace.to_owned(), Arc::new(quota))
+        });
+        let observed = Observed {
+            pool: Pool::new(&pool).unwrap(),
+            claims: Vec::new(),
+            namespaces: ["a".to_owned(), "b".to_owned()].into(),
+            ending: BTreeSet::new(),
+            quotas: quotas.into(),
+        };
+        let fenced = |ledger: &ResourcePoolStatus, steps: &Steps| -> Vec<Value> {
+            let fences = fences(&pool, ledger, &observed, steps).into_iter();
+            fences
+                .map(|step| match step {
+                    Step::Patch { quota, patch } => json!([quota.namespace(), patch]),
+                    other => panic!("{other:?}"),
+                })
+                .collect()
+        };
+        // Two of the five that `a` was given go to `b`, and its quota has never had more than three.
+        assert_eq!(
+            fenced(&status(3, 5), &Steps::default()),
+            [json!(["a", {"metadata": {"uid": "a", "resourceVersion": "7",
+                "annotations": {"cotenant.dev/outdated-decision": "31"}}}])]
+        );
+        // What becomes smaller has another version by that.
+        let mut lowered = Steps::default();
+        lowered.compare(&observed.quotas["a"], &quota("a", &json!({"hard": {"pods": "2"}})));
+        assert_eq!(fenced(&status(2, 5), &lowered), [Value::Null; 0]);
+        assert_eq!(fenced(&status(5, 3), &Steps::default()), [Value::Null; 0]);
+        assert_eq!(fenced(&status(6, 3), &Steps::default()), [Value::Null; 0]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use runtime::report::is_not_found;
 use tenancy::quota::pool::{self, BOUND_CONDITION, EXHAUSTED_CONDITION, Letting, Plan};
 
 use super::apply::Writer;
-use super::desired::{Step, steps};
+use super::desired::{Step, fences, steps};
 use super::observe::{ClaimName, Observed, Stores};
 use super::{association, status};
 use crate::{Context, Error};
@@ -70,20 +70,37 @@ impl Pools {
             current = self.writer.set_finalizers(&current, &finalizers).await?;
         }
         let ledger = status::ledger(pool, &plan, &observed, Timestamp::now());
-        if current.status.as_ref() != Some(&ledger) {
+        let decides = current.status.as_ref() != Some(&ledger);
+        if decides {
+            let fenced = self.take_all(&fences(pool, &ledger, &observed, &steps)).await;
+            if !fenced.is_good() {
+                return fenced
+                    .failed
+                    .into_iter()
+                    .next()
+                    .map_or(Ok(Action::RequeueAfter(CATCH_UP)), Err);
+            }
             current = self.writer.publish_pool(&current, &ledger).await?;
-        } else if !steps.larger.is_empty() && self.writer.version(&current).await? != current.resource_version() {
+        } else if !steps.larger.is_empty() && !self.is_latest(&current).await? {
             // Somebody else decided since. What they took from one namespace must not be given to it again.
             return Ok(Action::RequeueAfter(CATCH_UP));
         }
 
         let mut outcome = self.take_all(&steps.smaller).await;
-        if outcome.is_good() {
+        if outcome.is_good() && !steps.larger.is_empty() {
+            if decides && !self.is_latest(&current).await? {
+                return Ok(Action::RequeueAfter(CATCH_UP));
+            }
             outcome = self.take_all(&steps.larger).await;
         }
         outcome.is_behind |= steps.unfinished;
         outcome.add(self.tell_claims(&plan, &observed).await);
         self.finish(&current, ledger, is_needed, outcome).await
+    }
+
+    /// Whether nobody else has decided about the pool since.
+    async fn is_latest(&self, pool: &ResourcePool) -> Result<bool, Error> {
+        Ok(self.writer.version(pool).await? == pool.resource_version())
     }
 
     /// Says how it went, and lets the pool end if it is to.
