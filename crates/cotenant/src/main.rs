@@ -17,7 +17,8 @@ use std::{
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-/// glibc's malloc gave nothing back of what thousands of deleted namespaces had taken. Its settings are in `.cargo/config.toml`.
+/// glibc's malloc gave nothing back of what thousands of deleted namespaces had taken (docs/benchmarks.md). Settings of this one are in
+/// `.cargo/config.toml`.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
