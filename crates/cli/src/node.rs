@@ -180,25 +180,28 @@ async fn invite(tenant: &Client, ttl: SignedDuration) -> anyhow::Result<Invitati
 
 async fn signed(tenant: &Client, token: &BootstrapToken) -> anyhow::Result<()> {
     let signature = format!("jws-kubeconfig-{}", token.id);
+    let found = cluster_info(tenant, &signature).await?;
+    found.map(|_| ()).with_context(|| {
+        format!(
+            "the token was not signed for within {PATIENCE:?}: does kube-controller-manager run with the controller bootstrapsigner?"
+        )
+    })
+}
+
+/// That entry of `cluster-info`. A tenant that has just been made gets it moments after its API server answers, so it is
+/// waited for.
+async fn cluster_info(tenant: &Client, entry: &str) -> anyhow::Result<Option<String>> {
+    let config_maps: Api<ConfigMap> = Api::namespaced(tenant.clone(), "kube-public");
     let begun = tokio::time::Instant::now();
-    while !cluster_info(tenant).await?.contains_key(&signature) {
-        if begun.elapsed() > PATIENCE {
-            anyhow::bail!(
-                "the token was not signed for within {PATIENCE:?}: does kube-controller-manager run with the controller bootstrapsigner?"
-            );
+    loop {
+        let found = config_maps.get_opt("cluster-info").await;
+        let found = found.context("failed to read the ConfigMap kube-public/cluster-info of the tenant")?;
+        let text = found.and_then(|found| found.data?.remove(entry));
+        if text.is_some() || begun.elapsed() > PATIENCE {
+            return Ok(text);
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
-    Ok(())
-}
-
-async fn cluster_info(tenant: &Client) -> anyhow::Result<std::collections::BTreeMap<String, String>> {
-    let found = Api::<ConfigMap>::namespaced(tenant.clone(), "kube-public")
-        .get_opt("cluster-info")
-        .await
-        .context("failed to read the ConfigMap kube-public/cluster-info of the tenant")?;
-    let found = found.context("the tenant has no ConfigMap kube-public/cluster-info, which machines join with")?;
-    Ok(found.data.unwrap_or_default())
 }
 
 /// What the tenant cluster tells everybody about itself.
@@ -211,11 +214,10 @@ struct Published {
 
 impl Published {
     async fn read(tenant: &Client) -> anyhow::Result<Self> {
-        let data = cluster_info(tenant).await?;
-        let kubeconfig = data
-            .get("kubeconfig")
-            .context("the ConfigMap kube-public/cluster-info has no kubeconfig")?;
-        Self::parse(kubeconfig)
+        let kubeconfig = cluster_info(tenant, "kubeconfig").await?;
+        Self::parse(&kubeconfig.context(
+            "the tenant has no ConfigMap kube-public/cluster-info with a kubeconfig, which machines join with",
+        )?)
     }
 
     fn parse(kubeconfig: &str) -> anyhow::Result<Self> {

@@ -3,14 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's own functions fail the test")]
 
+mod ended;
 #[path = "../../webhooks/tests/support/mod.rs"]
 mod support;
-
-use std::fmt::Write as _;
 
 use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
 use clap::Parser;
 use control_plane_controller::{Settings, Watches};
+use ended::Ended;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
@@ -27,13 +27,6 @@ use tokio::sync::OnceCell;
 struct Line {
     #[command(subcommand)]
     command: cli::Command,
-}
-
-/// What a command ended with, and all that it said.
-#[derive(Debug, PartialEq)]
-struct Ended {
-    code: u8,
-    said: String,
 }
 
 /// An administrator with a namespace, and a pool of their own.
@@ -103,12 +96,7 @@ impl Person {
 async fn command(words: Vec<String>, answer: &str) -> Ended {
     let command = match Line::try_parse_from(words) {
         Ok(line) => line.command,
-        Err(error) => {
-            return Ended {
-                code: 2,
-                said: error.to_string(),
-            };
-        }
+        Err(error) => return Ended::unread(&error),
     };
     let mut output = Vec::new();
     let terminal = cli::Terminal {
@@ -121,15 +109,7 @@ async fn command(words: Vec<String>, answer: &str) -> Ended {
         cli::Command::Datastore(args) => cli::datastore::run(args, terminal).await,
         other => panic!("{other:?}"),
     };
-    let mut said = String::from_utf8(output).unwrap();
-    let code = result.map_or_else(
-        |error| {
-            let _ = writeln!(said, "cotenant: {error:#}");
-            cli::exit_code(&error)
-        },
-        |()| 0,
-    );
-    Ended { code, said }
+    Ended::of(output, result)
 }
 
 /// A DataStore `default` on an etcd, and the controllers.

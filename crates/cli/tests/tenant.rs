@@ -4,15 +4,15 @@
 
 #[path = "../../controllers/tenant/tests/bed/mod.rs"]
 mod bed;
+mod ended;
 #[path = "../../webhooks/tests/support/mod.rs"]
 mod support;
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
-use std::path::Path;
 
 use api::capsule::v1beta2::Tenant;
 use clap::Parser;
+use ended::Ended;
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::RoleBinding;
@@ -32,13 +32,6 @@ struct Line {
 struct Person {
     kubeconfig: tempfile::NamedTempFile,
     client: Client,
-}
-
-/// What a command ended with, and all that it said.
-#[derive(Debug, PartialEq)]
-struct Ended {
-    code: u8,
-    said: String,
 }
 
 static CONTROLLERS: OnceCell<()> = OnceCell::const_new();
@@ -76,62 +69,30 @@ impl Person {
     }
 
     async fn types(&self, line: &str, answer: &str) -> Ended {
-        let path: &Path = self.kubeconfig.path();
-        let words = ["cotenant", "tenant"].into_iter().chain(line.split_whitespace());
-        let words = words
-            .map(str::to_owned)
-            .chain(["--kubeconfig".to_owned(), path.display().to_string()]);
-        let args = match Line::try_parse_from(words) {
-            Ok(Line {
-                command: cli::Command::Tenant(args),
-            }) => args,
-            Ok(other) => panic!("{other:?}"),
-            Err(error) => {
-                return Ended {
-                    code: 2,
-                    said: error.to_string(),
-                };
-            }
+        self.runs(&format!("cotenant tenant {line}"), answer).await
+    }
+
+    async fn explains(&self, line: &str) -> Ended {
+        self.runs(&format!("cotenant explain {line}"), "").await
+    }
+
+    async fn runs(&self, line: &str, answer: &str) -> Ended {
+        let path = self.kubeconfig.path().display().to_string();
+        let command = match Line::try_parse_from(line.split_whitespace().chain(["--kubeconfig", &path])) {
+            Ok(line) => line.command,
+            Err(error) => return Ended::unread(&error),
         };
         let mut output = Vec::new();
         let terminal = cli::Terminal {
             input: &mut answer.as_bytes(),
             output: &mut output,
         };
-        let result = cli::tenant::run(args, terminal).await;
-        let mut said = String::from_utf8(output).unwrap();
-        let code = result.map_or_else(
-            |error| {
-                let _ = writeln!(said, "cotenant: {error:#}");
-                cli::exit_code(&error)
-            },
-            |()| 0,
-        );
-        Ended { code, said }
-    }
-
-    async fn explains(&self, line: &str) -> Ended {
-        let path = self.kubeconfig.path().display().to_string();
-        let words = ["cotenant", "explain"].into_iter().chain(line.split_whitespace());
-        let Line { command } = Line::parse_from(words.chain(["--kubeconfig", &path]));
-        let cli::Command::Explain(args) = command else {
-            panic!("{command:?}")
+        let result = match command {
+            cli::Command::Tenant(args) => cli::tenant::run(args, terminal).await,
+            cli::Command::Explain(args) => cli::explain::run(args, terminal).await,
+            other => panic!("{other:?}"),
         };
-        let mut output = Vec::new();
-        let terminal = cli::Terminal {
-            input: &mut &b""[..],
-            output: &mut output,
-        };
-        let result = cli::explain::run(args, terminal).await;
-        let mut said = String::from_utf8(output).unwrap();
-        let code = result.map_or_else(
-            |error| {
-                let _ = writeln!(said, "cotenant: {error:#}");
-                cli::exit_code(&error)
-            },
-            |()| 0,
-        );
-        Ended { code, said }
+        Ended::of(output, result)
     }
 
     async fn does(&self, line: &str) -> String {

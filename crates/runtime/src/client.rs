@@ -1,13 +1,20 @@
 //! The client of the admin cluster, and those of servers that others run.
 
+mod connections;
 pub mod untrusted;
 
 use std::path::Path;
+use std::time::Duration;
 
+use hyper_rustls::HttpsConnectorBuilder;
+use kube::client::retry::RetryPolicy;
+use kube::client::{ClientBuilder, ConfigExt as _};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject as _};
+use tower::retry::RetryLayer;
+use tower::{BoxError, ServiceBuilder};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -93,9 +100,35 @@ pub fn elsewhere(config: &Config, other: &Other<'_>, agent: &str) -> Result<Clie
 }
 
 /// A client from a configuration made elsewhere.
+///
+/// As kube makes it, but that connections of a burst do not stay when it is over: kube's last until the server ends them, 50 KiB
+/// each.
 pub fn build(config: Config, agent: &str) -> Result<Client, Error> {
-    Client::try_from(named(config, agent)).map_err(Error::Build)
+    let config = named(config, agent);
+    if config.proxy_url.is_some() {
+        // kube knows proxies, and tells of those that it does not.
+        return Client::try_from(config).map_err(Error::Build);
+    }
+    let tls = config.rustls_client_config().map_err(Error::Build)?;
+    let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
+    let connector = connections::named(connector, &config)?.enable_http1();
+    let connections = connections::settings(IDLE).build(connector.wrap_connector(connections::tcp(&config)));
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(
+            config
+                .default_retry
+                .then(|| RetryLayer::new(RetryPolicy::server_retry())),
+        )
+        .option_layer(config.auth_layer().map_err(Error::Build)?)
+        .layer(config.extra_headers_layer().map_err(Error::Build)?)
+        .map_err(BoxError::from)
+        .service(connections);
+    Ok(ClientBuilder::new(service, config.default_namespace).build())
 }
+
+/// How long a connection without requests is kept.
+const IDLE: Duration = Duration::from_secs(5);
 
 /// The configuration with that User-Agent, in a process that is ready to open TLS.
 fn named(mut config: Config, agent: &str) -> Config {

@@ -72,10 +72,12 @@ impl Scene {
             dry_run,
             ..PostParams::default()
         };
-        // Whoever has no tenant yet by the watches of a replica waits for a moment.
+        // Whoever has no tenant yet by the watches of a replica waits for a moment: of the one that labels the
+        // namespace, and of the one that validates it.
+        let unknown = ["do not have any Tenant assigned", "was not assigned to a Tenant"];
         until("the tenant at every replica", async || {
             match Api::all(self.owner.clone()).create(&params, &namespace).await {
-                Err(Error::Api(status)) if status.message.contains("not assigned") => None,
+                Err(Error::Api(status)) if unknown.iter().any(|text| status.message.contains(text)) => None,
                 other => Some(other),
             }
         })

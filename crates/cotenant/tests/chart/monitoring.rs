@@ -97,18 +97,8 @@ fn alerts_have_the_names_that_people_silence_and_route_by() {
             release
         };
         let rules = rendered.object(&format!("PrometheusRule/{workload}"));
-        let alerts: Vec<&Value> = rules["spec"]["groups"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .flat_map(|group| group["rules"].as_array().unwrap())
-            .collect();
-        let names: BTreeSet<String> = alerts
-            .iter()
-            .map(|alert| alert["alert"].as_str().unwrap().to_owned())
-            .collect();
-        assert_eq!(names, expected);
-        assert_eq!(alerts.len(), expected.len());
+        let (alerts, names) = alerts(&rules);
+        assert_eq!((names, alerts.len()), (expected.clone(), expected.len()));
         for alert in alerts {
             // Helm's braces are used up, Prometheus' are left.
             let summary = alert["annotations"]["summary"].as_str().unwrap();
@@ -125,6 +115,18 @@ fn alerts_have_the_names_that_people_silence_and_route_by() {
             "{down}"
         );
     }
+}
+
+/// The alerts of a PrometheusRule, and the names that they have.
+fn alerts(rules: &Value) -> (Vec<&Value>, BTreeSet<String>) {
+    let groups = rules["spec"]["groups"].as_array().unwrap();
+    let alerts: Vec<&Value> = groups
+        .iter()
+        .flat_map(|group| group["rules"].as_array().unwrap())
+        .collect();
+    let names = alerts.iter().map(|alert| alert["alert"].as_str().unwrap().to_owned());
+    let names = names.collect();
+    (alerts, names)
 }
 
 /// Releases with control planes.
@@ -149,15 +151,7 @@ fn what_goes_wrong_with_control_planes_is_told_under_known_names() {
     .into();
     for (rendered, release) in with_control_planes().iter().zip(["cotenant", "kamaji"]) {
         let rules = rendered.object(&format!("PrometheusRule/{release}-control-planes"));
-        let groups = rules["spec"]["groups"].as_array().unwrap();
-        let alerts: Vec<&Value> = groups
-            .iter()
-            .flat_map(|group| group["rules"].as_array().unwrap())
-            .collect();
-        let names: BTreeSet<String> = alerts
-            .iter()
-            .map(|alert| alert["alert"].as_str().unwrap().to_owned())
-            .collect();
+        let (alerts, names) = alerts(&rules);
         assert_eq!((names, alerts.len()), (expected.clone(), expected.len()));
         for alert in alerts {
             let summary = alert["annotations"]["summary"].as_str().unwrap();

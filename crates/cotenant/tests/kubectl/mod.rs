@@ -6,6 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// How long an outage of the operator may hold a command up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// One person's kubectl. Every failure names the person and the command.
 #[derive(Clone)]
 pub(crate) struct Kubectl {
@@ -54,8 +57,20 @@ impl Kubectl {
         child.wait_with_output().expect("kubectl ends")
     }
 
-    /// What the command printed; it must succeed. Repeated for a short while when the reason is that the operator's
-    /// webhook is being restarted, because that is what a person would do.
+    /// What came of the command. Repeated for a short while when the reason is that the operator's webhook is being
+    /// restarted, because that is what a person would do.
+    fn decided(&self, line: &str, stdin: Option<&str>) -> Output {
+        let begun = Instant::now();
+        loop {
+            let output = self.run(line, stdin);
+            if output.status.success() || !is_outage(&said(&output.stderr)) || begun.elapsed() > PATIENCE {
+                return output;
+            }
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    }
+
+    /// What the command printed; it must succeed.
     pub(crate) fn ok(&self, line: &str) -> String {
         self.ok_with(line, None)
     }
@@ -66,21 +81,15 @@ impl Kubectl {
     }
 
     fn ok_with(&self, line: &str, stdin: Option<&str>) -> String {
-        let begun = Instant::now();
-        loop {
-            let output = self.run(line, stdin);
-            let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-            if output.status.success() {
-                return String::from_utf8_lossy(&output.stdout).into_owned();
-            }
-            assert!(
-                is_outage(&stderr) && begun.elapsed() < Duration::from_secs(60),
-                "{}: kubectl {line}\n{}{stderr}",
-                self.who,
-                stdin.unwrap_or_default()
-            );
-            std::thread::sleep(Duration::from_millis(300));
-        }
+        let output = self.decided(line, stdin);
+        assert!(
+            output.status.success(),
+            "{}: kubectl {line}\n{}{}",
+            self.who,
+            stdin.unwrap_or_default(),
+            said(&output.stderr)
+        );
+        said(&output.stdout)
     }
 
     /// Why the command was refused; it must be, and by a decision: an outage is not one.
@@ -93,26 +102,16 @@ impl Kubectl {
     }
 
     fn refused_with(&self, line: &str, stdin: Option<&str>) -> String {
-        let begun = Instant::now();
-        loop {
-            let output = self.run(line, stdin);
-            let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-            assert!(
-                !output.status.success(),
-                "{}: kubectl {line} was allowed, and must not be\n{}",
-                self.who,
-                stdin.unwrap_or_default()
-            );
-            if !is_outage(&stderr) {
-                return stderr;
-            }
-            assert!(
-                begun.elapsed() < Duration::from_secs(60),
-                "{}: kubectl {line}: {stderr}",
-                self.who
-            );
-            std::thread::sleep(Duration::from_millis(300));
-        }
+        let output = self.decided(line, stdin);
+        assert!(
+            !output.status.success(),
+            "{}: kubectl {line} was allowed, and must not be\n{}",
+            self.who,
+            stdin.unwrap_or_default()
+        );
+        let why = said(&output.stderr);
+        assert!(!is_outage(&why), "{}: kubectl {line}: {why}", self.who);
+        why
     }
 
     /// Whether the command succeeds, and all it said.
@@ -158,6 +157,10 @@ impl Drop for Running {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+fn said(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// The operator's replicas are killed during the story; what then fails is not a decision about the request.

@@ -9,17 +9,15 @@ use std::time::Duration;
 use http::Response;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use kube::client::{Body, ClientBuilder, ConfigExt as _};
+use hyper_rustls::HttpsConnectorBuilder;
+use kube::client::{ClientBuilder, ConfigExt as _};
 use kube::{Client, Config};
 use rustls::client::Resumption;
-use rustls::pki_types::ServerName;
 use tower::timeout::TimeoutLayer;
 use tower::util::MapResponseLayer;
 use tower::{BoxError, ServiceBuilder};
 
+use super::connections::{self, Connections};
 use super::{Error, named};
 
 /// What one answer may cost.
@@ -74,36 +72,19 @@ pub fn build(config: Config, agent: &str, limits: Limits) -> Result<Client, Erro
     Ok(builder.build())
 }
 
-type Connections = hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, Body>;
-
 fn connections(config: &Config) -> Result<Connections, Error> {
     let mut tls = config.rustls_client_config().map_err(Error::Build)?;
     // rustls would set room aside for 256 sessions, with each of many servers of which one is met again.
     tls.resumption = Resumption::disabled();
-    let mut tcp = HttpConnector::new();
-    tcp.enforce_http(false);
-    tcp.set_connect_timeout(config.connect_timeout);
-    // A watch is silent for long, and so is a server that is gone.
-    tcp.set_keepalive(Some(ALIVE));
-    tcp.set_keepalive_interval(Some(ALIVE / 4));
-    tcp.set_keepalive_retries(Some(3));
     let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only();
-    let connector = match &config.tls_server_name {
-        Some(name) => connector.with_server_name_resolver(FixedServerNameResolver::new(
-            ServerName::try_from(name.clone()).map_err(Error::ServerName)?,
-        )),
-        None => connector,
-    };
-    Ok(hyper_util::client::legacy::Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE)
+    let connector = connections::named(connector, config)?;
+    let mut settings = connections::settings(IDLE);
+    settings
         .http2_initial_stream_window_size(WINDOW)
-        .http2_initial_connection_window_size(4 * WINDOW)
-        .build(connector.enable_all_versions().wrap_connector(tcp)))
+        .http2_initial_connection_window_size(4 * WINDOW);
+    Ok(settings.build(connector.enable_all_versions().wrap_connector(connections::tcp(config))))
 }
 
-/// How long nothing is heard before it is asked whether the other side is there.
-const ALIVE: Duration = Duration::from_mins(1);
 /// How long a connection without requests is kept.
 const IDLE: Duration = Duration::from_mins(1);
 /// Bytes that a server may send before they are read, for each answer.

@@ -36,7 +36,7 @@ pub(crate) async fn run(bed: &Bed, quiet_seconds: u64) -> anyhow::Result<()> {
 /// From the first create to the last that is Ready.
 async fn converge(bed: &Bed, stub: &Stub) -> anyhow::Result<()> {
     let (_, pss_before) = processes::operator_memory(CLUSTER);
-    let cpu_before = processes::operator_cpu(CLUSTER);
+    let (cpu_before, all_before) = (processes::operator_cpu(CLUSTER), processes::cpu_by_program(CLUSTER));
     let (asked_before, inside_before) = (requests::of_flow(&bed.admin, FLOW).await?, stub.asked());
     let begun = Instant::now();
     let planes: Api<TenantControlPlane> = Api::namespaced(bed.admin.clone(), control_planes::NAMESPACE);
@@ -54,6 +54,14 @@ async fn converge(bed: &Bed, stub: &Stub) -> anyhow::Result<()> {
     let created = begun.elapsed().as_secs_f64();
     let ready = control_planes::wait_ready(bed, COUNT, begun).await?;
     let cpu = processes::operator_cpu(CLUSTER) - cpu_before;
+    let of_all: BTreeMap<_, _> = processes::cpu_by_program(CLUSTER)
+        .into_iter()
+        .map(|(program, now)| {
+            let before = all_before.get(&program).copied().unwrap_or_default();
+            (program, now - before)
+        })
+        .filter(|(_, more)| *more >= 0.1)
+        .collect();
     let asked = requests::of_flow(&bed.admin, FLOW).await? - asked_before;
     thousand::settle(bed).await?;
     let (peak, pss) = processes::operator_memory(CLUSTER);
@@ -64,6 +72,7 @@ async fn converge(bed: &Bed, stub: &Stub) -> anyhow::Result<()> {
             "count": COUNT, "seconds_to_last_created": created, "seconds_to_last_ready": ready.last(),
             "seconds_to_median_ready": percentile(&ready, 50.0),
             "operator_cpu_seconds": cpu, "operator_cpu_seconds_each": cpu / f64::from(COUNT),
+            "cpu_seconds_by_program": of_all,
             "operator_pss_mib_before": pss_before, "operator_pss_mib": pss, "operator_peak_rss_mib": peak,
             "requests_each": each(asked), "requests_inside_each": per_plane(&inside_before, &stub.asked()),
         }),

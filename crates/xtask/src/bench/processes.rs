@@ -1,6 +1,6 @@
 //! Processes of a cluster, seen from the machine: CPU time, resident and proportional memory.
 
-use std::{fs, process::Command};
+use std::{collections::BTreeMap, fs, process::Command};
 
 use anyhow::{Context, ensure};
 
@@ -14,6 +14,29 @@ pub(crate) struct Process {
 
 /// Processes of `cluster` whose first words are `words`.
 pub(crate) fn find(cluster: &str, words: &[&str]) -> Vec<Process> {
+    let found = all(cluster).into_iter();
+    found
+        .filter(|(given, _)| given.len() >= words.len() && given.iter().zip(words).all(|(given, word)| given == word))
+        .map(|(_, process)| process)
+        .collect()
+}
+
+/// CPU seconds so far of all that runs for `cluster`, by program, and of the benchmark itself.
+pub(crate) fn cpu_by_program(cluster: &str) -> BTreeMap<String, f64> {
+    let mut seconds = BTreeMap::new();
+    for (mut given, process) in all(cluster) {
+        *seconds.entry(given.swap_remove(0)).or_default() += process.cpu_seconds();
+    }
+    let own = Process {
+        pid: std::process::id(),
+        cgroup: String::new(),
+    };
+    seconds.insert("bench".to_owned(), own.cpu_seconds());
+    seconds
+}
+
+/// Processes of `cluster` with their words, the first without its path.
+fn all(cluster: &str) -> Vec<(Vec<String>, Process)> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };
@@ -22,10 +45,9 @@ pub(crate) fn find(cluster: &str, words: &[&str]) -> Vec<Process> {
         .filter_map(|pid: u32| {
             let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
             let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-            let mut given = command.split('\0');
-            let program = given.next()?.rsplit('/').next()?.to_owned();
-            let matches = program == words[0] && words[1..].iter().all(|word| given.next() == Some(word));
-            (matches && cgroup.contains(cluster)).then_some(Process { pid, cgroup })
+            let mut given: Vec<String> = command.split('\0').map(str::to_owned).collect();
+            given[0] = given[0].rsplit('/').next()?.to_owned();
+            cgroup.contains(cluster).then_some((given, Process { pid, cgroup }))
         })
         .collect()
 }

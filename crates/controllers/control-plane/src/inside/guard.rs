@@ -3,33 +3,26 @@
 //! One watch per tenant for each kind and namespace of what is kept, of metadata only and without a store: a tenant that takes
 //! its own add-ons or its nodes' rights away has them back within seconds, and nobody asks while nothing happens. They share the
 //! tenant's one connection ([`runtime::client::untrusted`]) and last for an hour. The periodic pass ([`RECHECK`]) finds what a
-//! watch cannot tell.
-//!
-//! What we write ourselves is not drift: an event whose newest manager is us is passed over. Neither is what only looks
-//! like ours: names are compared with those that are kept, because whoever may write a tenant's objects could otherwise
-//! have passes made at will. For the same reason whoever is told should wait [`SETTLE`] before a pass. Nor is the status
-//! of a Deployment or DaemonSet, which moves with every node: while the generation stands, nobody has changed what is ours.
+//! watch cannot tell. [`drift`] says what counts.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod drift;
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use futures::{StreamExt as _, stream};
-use kube::api::DynamicObject;
-use kube::core::PartialObjectMeta;
-use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Api, Client, ResourceExt as _};
+use futures::future::join_all;
+use kube::Client;
 use tokio::task::JoinHandle;
 
-use super::{Desired, FIELD_MANAGER, Kind, Reference};
+use super::{Desired, Kind, Reference};
+use watch::Watch;
 
 /// How often a tenant that nothing is heard of should be looked at.
 pub const RECHECK: Duration = Duration::from_hours(1);
 
 /// How long a drift should wait for others to join it, which is how seldom one tenant can ask for a pass.
 pub const SETTLE: Duration = Duration::from_secs(2);
-
-/// In seconds. A connection that is dead is noticed by TCP long before.
-const WATCH_LASTS: u32 = 60 * 60;
 
 /// Names whose change is drift, by kind and namespace, which is by watch. What is kept away counts like what is kept, so
 /// that they are the same for every tenant, whichever add-ons it has, and a guard need not start again when those
@@ -67,16 +60,14 @@ impl Drop for Guard {
 impl Guard {
     /// Begins to watch. `drifted` is called for every change by others of what is desired, and must only put a key into
     /// a queue. Start it when the tenant answers, after the first pass: what is there at the start is not reported.
-    pub fn start(tenant: &Client, desired: &Desired, drifted: impl Fn() + Send + 'static) -> Self {
+    pub fn start(tenant: &Client, desired: &Desired, drifted: impl Fn() + Send + Sync + 'static) -> Self {
         let watched = Watched::of(desired);
         let watches = watched.0.iter();
-        let mut events = stream::select_all(
-            watches.map(|((kind, namespace), names)| drift(tenant, *kind, *namespace, names.clone())),
-        );
+        let watches: Vec<Watch> = watches
+            .map(|((kind, namespace), names)| Watch::new(tenant, *kind, *namespace, names.clone()))
+            .collect();
         let task = tokio::spawn(async move {
-            while events.next().await.is_some() {
-                drifted();
-            }
+            join_all(watches.into_iter().map(|watch| watch.run(&drifted))).await;
         });
         Self { watched, task }
     }
@@ -85,69 +76,6 @@ impl Guard {
     pub fn covers(&self, desired: &Desired) -> bool {
         self.watched == Watched::of(desired)
     }
-}
-
-/// One item for every change by others of an object of these names.
-fn drift(
-    tenant: &Client,
-    kind: Kind,
-    namespace: Option<&'static str>,
-    names: BTreeSet<String>,
-) -> stream::BoxStream<'static, ()> {
-    let resource = kind.resource();
-    let api: Api<PartialObjectMeta<DynamicObject>> = match namespace {
-        Some(namespace) => Api::namespaced_with(tenant.clone(), namespace, &resource),
-        None => Api::all_with(tenant.clone(), &resource),
-    };
-    let mut config = watcher::Config::default().page_size(100).timeout(WATCH_LASTS);
-    if let (1, Some(name)) = (names.len(), names.first()) {
-        config = config.fields(&format!("metadata.name={name}"));
-    }
-    let mut lists = 0_u32;
-    let mut generations = HashMap::new();
-    watcher(api, config)
-        .default_backoff()
-        .filter_map(move |event| {
-            let drifted = match event {
-                Ok(watcher::Event::Apply(object)) if names.contains(&object.name_any()) => {
-                    let generation = object.metadata.generation;
-                    let before = generations.insert(object.name_any(), generation);
-                    let stands = generation.is_some() && before == Some(generation);
-                    !stands && !written_by_us(&object)
-                }
-                Ok(watcher::Event::InitApply(object)) if names.contains(&object.name_any()) => {
-                    generations.insert(object.name_any(), object.metadata.generation);
-                    false
-                }
-                Ok(watcher::Event::Delete(object)) => {
-                    generations.remove(&object.name_any());
-                    names.contains(&object.name_any())
-                }
-                // A second list means that the watch was away for a while.
-                Ok(watcher::Event::InitDone) => {
-                    lists = lists.saturating_add(1);
-                    lists > 1
-                }
-                Ok(watcher::Event::Apply(_) | watcher::Event::Init | watcher::Event::InitApply(_)) | Err(_) => false,
-            };
-            std::future::ready(drifted.then_some(()))
-        })
-        .boxed()
-}
-
-/// Whether the latest entry of the managed fields is ours, and no other of the same second.
-fn written_by_us(object: &PartialObjectMeta<DynamicObject>) -> bool {
-    let entries = object.metadata.managed_fields.as_deref().unwrap_or_default();
-    let latest = entries
-        .iter()
-        .filter_map(|entry| entry.time.as_ref())
-        .map(|time| time.0)
-        .max();
-    latest.is_some()
-        && entries
-            .iter()
-            .filter(|entry| entry.time.as_ref().map(|time| time.0) == latest)
-            .all(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER))
 }
 
 #[cfg(test)]
