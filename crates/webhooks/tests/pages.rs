@@ -9,18 +9,25 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use api::capsule::v1beta2::Tenant;
+use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, TypeMeta};
 use kube::core::GroupVersionKind;
 use kube::discovery::{Scope, pinned_kind};
 use kube::{Client, ResourceExt as _};
-use page::{Example, Page, field, quoted};
+use page::{Example, Page, field, leaves, quoted};
 use serde::Deserialize as _;
 use serde_json::Value;
 use support::served::{TENANTS, establish, served};
 use support::until;
+use tenancy::control_plane::admission::DEFAULT_NODE_PORTS;
+use tenancy::control_plane::data_store::{self, Place};
+use tenancy::control_plane::deputy::{Own, Trust};
+use tenancy::control_plane::hostname::GatewayApi;
+use tenancy::control_plane::{self, Surroundings, Verdict};
 use tenancy::denial::Decision;
 use tenancy::settings::Settings;
 use tenancy::tenant_admission;
@@ -37,24 +44,33 @@ fn pages() -> Vec<Page> {
     kinds.map(|link| Page::read(&link)).collect()
 }
 
-/// Definitions of the kinds that the pages are about.
-fn definitions() -> Vec<CustomResourceDefinition> {
-    let mut definitions = api::crds();
-    let described = ["KubeconfigGenerator"];
-    definitions.retain(|definition| {
-        definition.spec.group == "capsule.clastix.io" || described.contains(&definition.spec.names.kind.as_str())
-    });
-    definitions
-}
-
 fn definition<'a>(definitions: &'a [CustomResourceDefinition], page: &Page) -> &'a CustomResourceDefinition {
     let found = definitions.iter().find(|it| it.spec.names.kind == page.kind());
     found.unwrap_or_else(|| panic!("{}: no such kind", page.path.display()))
 }
 
+fn stored_schema(definition: &CustomResourceDefinition) -> Value {
+    let version = definition.spec.versions.iter().find(|version| version.storage).unwrap();
+    let schema = version.schema.as_ref().unwrap().open_api_v3_schema.as_ref().unwrap();
+    serde_json::to_value(schema).unwrap()
+}
+
+/// Objects of all examples that pass, each with its place, in the order in which they are read.
+fn shown() -> Vec<(String, Value)> {
+    let examples = pages().into_iter().flat_map(|page| page.examples());
+    let passing = examples.filter(|example| example.refusal.is_none());
+    let objects = passing.flat_map(|Example { place, yaml, .. }| {
+        let documents: Vec<_> = serde_norway::Deserializer::from_str(&yaml)
+            .map(|document| (place.clone(), Value::deserialize(document).unwrap()))
+            .collect();
+        documents
+    });
+    objects.collect()
+}
+
 #[test]
 fn every_kind_has_a_page_and_every_page_is_in_the_index() {
-    let kinds: BTreeSet<String> = definitions().into_iter().map(|it| it.spec.names.kind).collect();
+    let kinds: BTreeSet<String> = api::crds().into_iter().map(|it| it.spec.names.kind).collect();
     let pages = pages();
     let described: BTreeSet<String> = pages.iter().map(|page| page.kind().to_owned()).collect();
     assert_eq!(described, kinds);
@@ -117,12 +133,9 @@ fn tests_that_are_named_are_there() {
 
 #[test]
 fn fields_and_defaults_are_those_of_the_definition() {
-    let definitions = definitions();
+    let definitions = api::crds();
     for page in pages() {
-        let definition = definition(&definitions, &page);
-        let version = definition.spec.versions.iter().find(|version| version.storage).unwrap();
-        let schema = version.schema.as_ref().unwrap().open_api_v3_schema.as_ref().unwrap();
-        let schema = serde_json::to_value(schema).unwrap();
+        let schema = stored_schema(definition(&definitions, &page));
         let rows = page.rows("field");
         assert!(!rows.is_empty(), "{}: no table of fields", page.path.display());
         for row in rows {
@@ -141,9 +154,38 @@ fn fields_and_defaults_are_those_of_the_definition() {
     }
 }
 
+/// The other way round, for kinds whose fields are too many to be missed by eye.
+#[test]
+fn every_field_of_control_planes_and_their_stores_is_described() {
+    let definitions = api::crds();
+    let pages = pages();
+    let ours = |page: &&Page| definition(&definitions, page).spec.group == "kamaji.clastix.io";
+    for page in pages.iter().filter(ours) {
+        let rows = page.rows("field");
+        let said: Vec<String> = rows
+            .iter()
+            .flat_map(|row| quoted(&row[0]))
+            .map(|path| path.replace("[]", ""))
+            .collect();
+        // Kubernetes' own types (volumes, affinity, resources), and what is the same for each component, are one row: that of
+        // what the field is in.
+        let is_said = |field: &String| {
+            said.iter().any(|said| {
+                field
+                    .strip_prefix(said)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            })
+        };
+        let mut missing = leaves(&stored_schema(definition(&definitions, page)));
+        // Those have a table of their own.
+        missing.retain(|field| !is_said(field) && !field.starts_with("status.conditions."));
+        assert_eq!(missing, [""; 0], "{}", page.path.display());
+    }
+}
+
 #[test]
 fn columns_are_those_of_the_definition() {
-    let definitions = definitions();
+    let definitions = api::crds();
     for page in pages() {
         let definition = definition(&definitions, &page);
         let version = definition.spec.versions.iter().find(|version| version.storage).unwrap();
@@ -161,23 +203,66 @@ fn columns_are_those_of_the_definition() {
 #[test]
 fn tenants_that_are_shown_warn_of_nothing() {
     let settings = Settings::new(None, "cotenant-system", "cotenant");
-    let mut shown = 0;
-    for example in pages().iter().flat_map(Page::examples) {
-        if example.refusal.is_some() {
-            continue;
-        }
-        for document in serde_norway::Deserializer::from_str(&example.yaml) {
-            let object = Value::deserialize(document).unwrap();
-            if object["kind"] != "Tenant" {
-                continue;
-            }
-            let tenant: Tenant = serde_json::from_value(object).unwrap();
-            let decision = tenant_admission::validate_create(&tenant, &settings);
-            assert_eq!(decision, Decision::Allow, "{}", example.place);
-            shown += 1;
+    let mut shown = shown();
+    shown.retain(|(_, object)| object["kind"] == "Tenant");
+    assert!(shown.len() > 2, "only {} tenants were found", shown.len());
+    for (place, object) in shown {
+        let tenant: Tenant = serde_json::from_value(object).unwrap();
+        let decision = tenant_admission::validate_create(&tenant, &settings);
+        assert_eq!(decision, Decision::Allow, "{place}");
+    }
+}
+
+/// The same.
+#[test]
+fn stores_and_control_planes_that_are_shown_warn_of_nothing() {
+    let (mut data_stores, mut control_planes) = (Vec::new(), Vec::new());
+    for (place, object) in shown() {
+        if object["kind"] == "DataStore" {
+            let store: DataStore = serde_json::from_value(object).unwrap();
+            assert_eq!(data_store::admit(&store), (vec![], vec![]), "{place}");
+            data_stores.push(Arc::new(store));
+        } else if object["kind"] == "TenantControlPlane" {
+            let tcp: TenantControlPlane = serde_json::from_value(object).unwrap();
+            let tcp = control_plane::complete(&tcp, None);
+            let around = Surroundings {
+                control_planes: &control_planes,
+                data_stores: &data_stores,
+                default_data_store: None,
+                node_port_range: DEFAULT_NODE_PORTS,
+                node_ports: &[],
+                gateway_api: GatewayApi::Absent,
+                own: &Own::default(),
+                trust: &Trust::default(),
+            };
+            assert_eq!(
+                control_plane::admit_create(&tcp, &around),
+                Verdict::default(),
+                "{place}"
+            );
+            control_planes.push(Arc::new(tcp));
         }
     }
-    assert!(shown > 2, "only {shown} tenants were found");
+    assert!(
+        data_stores.len() > 3 && control_planes.len() > 2,
+        "stores or control planes were not found"
+    );
+}
+
+/// Nobody asks for them when a DataStore is applied, so a reader would learn of a wrong one much later.
+#[test]
+fn secrets_that_stores_refer_to_are_made_on_the_page() {
+    let made: BTreeSet<_> = pages().iter().flat_map(Page::secrets).collect();
+    for (place, object) in shown().into_iter().filter(|(_, object)| object["kind"] == "DataStore") {
+        let store: DataStore = serde_json::from_value(object).unwrap();
+        for (_, field, reference) in data_store::references(&store.spec) {
+            let Ok(Place::Secret(secret)) = data_store::place(field, reference) else {
+                panic!("{place}: {field} is in no Secret");
+            };
+            let key = [secret.namespace, secret.name, secret.key].map(str::to_owned);
+            assert!(made.contains(&key), "{place}: {field}: no command makes {key:?}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -186,7 +271,7 @@ async fn every_example_does_what_its_page_says() {
     let masters = server.client().await;
     // Those with hooks are there; their definitions may differ in who converts them.
     let there = ["Tenant", "CapsuleConfiguration"];
-    for definition in definitions() {
+    for definition in api::crds() {
         if !there.contains(&definition.spec.names.kind.as_str()) {
             establish(&masters, &definition).await;
         }

@@ -106,6 +106,36 @@ impl Page {
         rows
     }
 
+    /// What commands of the page put into Secrets: namespace, name, key.
+    pub(crate) fn secrets(&self) -> Vec<[String; 3]> {
+        let mut secrets = Vec::new();
+        for command in self.text.replace("\\\n", " ").lines() {
+            let words: Vec<&str> = command.split_whitespace().collect();
+            let [
+                "kubectl",
+                "-n",
+                namespace,
+                "create",
+                "secret",
+                "generic",
+                name,
+                values @ ..,
+            ] = &words[..]
+            else {
+                continue;
+            };
+            for value in values {
+                let given = ["--from-file=", "--from-literal="]
+                    .iter()
+                    .find_map(|flag| value.strip_prefix(flag));
+                let key = given.and_then(|given| given.split('=').next());
+                let key = key.unwrap_or_else(|| panic!("{}: what is {value}?", self.path.display()));
+                secrets.push([namespace, name, key].map(str::to_owned));
+            }
+        }
+        secrets
+    }
+
     /// Files and headings that the page links to.
     pub(crate) fn links(&self) -> Vec<(PathBuf, Option<String>)> {
         let folder = self.path.parent().expect("a file is in a folder");
@@ -150,6 +180,22 @@ pub(crate) fn field<'a>(schema: &'a Value, path: &str) -> Option<&'a Value> {
     })
 }
 
+/// All fields of a schema that have no fields themselves, as [`field`] finds them but without brackets.
+pub(crate) fn leaves(schema: &Value) -> Vec<String> {
+    if let Some(items) = schema.get("items") {
+        return leaves(items);
+    }
+    let named = schema.get("properties").and_then(Value::as_object);
+    let any = schema.get("additionalProperties").filter(|any| any.is_object());
+    let parts = named.into_iter().flatten().map(|(name, part)| (name.as_str(), part));
+    let parts = parts.chain(any.map(|any| ("<key>", any)));
+    let below = parts.flat_map(|(name, part)| match &leaves(part)[..] {
+        [] => vec![name.to_owned()],
+        below => below.iter().map(|below| format!("{name}.{below}")).collect(),
+    });
+    below.collect()
+}
+
 #[test]
 fn an_example_is_read_with_who_applies_it_and_what_comes_back() {
     let page = Page {
@@ -191,6 +237,26 @@ fn a_field_is_found_through_lists_and_maps() {
     assert!(field(&schema, "spec.owners[].labels.<key>").is_some());
     assert!(field(&schema, "spec.owners.labels").is_none());
     assert!(field(&schema, "spec.owner").is_none());
+}
+
+#[test]
+fn fields_without_fields_are_leaves() {
+    let text = serde_json::json!({"type": "string"});
+    let schema = serde_json::json!({"properties": {"metadata": {"type": "object"}, "spec": {"properties": {
+        "owners": {"items": {"properties": {"labels": {"additionalProperties": text}, "name": text}}},
+    }}}});
+    let found = ["metadata", "spec.owners.labels.<key>", "spec.owners.name"];
+    assert_eq!(leaves(&schema), found);
+}
+
+#[test]
+fn secrets_are_those_that_commands_make() {
+    let text = "kubectl -n db create secret generic admin --from-literal=user=a=b \\\n  --from-file=ca.crt\nkubectl get secrets";
+    let page = Page {
+        path: "a.md".into(),
+        text: text.to_owned(),
+    };
+    assert_eq!(page.secrets(), [["db", "admin", "user"], ["db", "admin", "ca.crt"]]);
 }
 
 #[test]

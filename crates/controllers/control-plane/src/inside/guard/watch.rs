@@ -11,6 +11,7 @@ use futures::{AsyncBufReadExt as _, TryStreamExt as _};
 use kube::api::{DynamicObject, ListParams, WatchEvent, WatchParams};
 use kube::core::PartialObjectMeta;
 use kube::{Api, Client, Resource as _};
+use tokio::time::Instant;
 
 use super::super::Kind;
 use super::drift::Seen;
@@ -20,6 +21,8 @@ const LASTS: u32 = 60 * 60;
 
 /// Objects of one page of a list. Tenants may have made any number.
 const PAGE: u32 = 100;
+
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 type Object = PartialObjectMeta<DynamicObject>;
 
@@ -53,22 +56,24 @@ impl Watch {
         }
     }
 
-    /// Never ends. Between two watches there is a list, from which it is seen what happened meanwhile.
+    /// Never ends. Between two watches there is a list, from which it is seen what happened meanwhile, and a pause, which
+    /// grows while a server ends each watch soon.
     pub(super) async fn run(mut self, drifted: &impl Fn()) {
         let pauses = ExponentialBuilder::new()
             .with_min_delay(Duration::from_secs(1))
-            .with_max_delay(Duration::from_secs(30))
+            .with_max_delay(LONGEST_PAUSE)
             .with_jitter()
             .without_max_times();
         let mut pause = pauses.build();
         loop {
-            match self.once(drifted).await {
-                Ok(()) => pause = pauses.build(),
-                Err(error) => {
-                    tracing::debug!(kind = ?self.kind, namespace = self.namespace, %error, "a watch of a tenant ended");
-                    tokio::time::sleep(pause.next().unwrap_or(Duration::from_secs(30))).await;
-                }
+            let begun = Instant::now();
+            if let Err(error) = self.once(drifted).await {
+                tracing::debug!(kind = ?self.kind, namespace = self.namespace, %error, "a watch of a tenant ended");
             }
+            if begun.elapsed() > LONGEST_PAUSE {
+                pause = pauses.build();
+            }
+            tokio::time::sleep(pause.next().unwrap_or(LONGEST_PAUSE)).await;
         }
     }
 
