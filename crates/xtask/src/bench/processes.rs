@@ -45,8 +45,9 @@ fn all(cluster: &str) -> Vec<(Vec<String>, Process)> {
         .filter_map(|pid: u32| {
             let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
             let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-            let mut given: Vec<String> = command.split('\0').map(str::to_owned).collect();
-            given[0] = given[0].rsplit('/').next()?.to_owned();
+            let mut words = command.split('\0');
+            let program = words.next()?.rsplit('/').next()?;
+            let given = std::iter::once(program).chain(words).map(str::to_owned).collect();
             cgroup.contains(cluster).then_some((given, Process { pid, cgroup }))
         })
         .collect()
