@@ -346,8 +346,8 @@ fn trouble(code: u16) -> Trouble {
     match code {
         // Access denied; host not allowed; TLS or another way to log in is wanted; the account is locked.
         1045 | 1130 | 1251 | 1698 | 3118 | 3159 | 4151 => Trouble::LoginRefused,
-        // No right to a database, a table, a kind of statement, to make users.
-        1044 | 1142 | 1227 | 1410 | 1419 => Trouble::NotAdministrator,
+        // No right to a database, to another's connections, to a table, a kind of statement, to make users.
+        1044 | 1095 | 1142 | 1227 | 1410 | 1419 => Trouble::NotAdministrator,
         // Disk, connections, memory, table.
         1021 | 1037 | 1040 | 1041 | 1114 | 1203 => Trouble::Full,
         1290 | 1792 | 1836 => Trouble::ReadOnly,
@@ -365,6 +365,7 @@ mod tests {
         let rows = [
             (1045, Trouble::LoginRefused),
             (1044, Trouble::NotAdministrator),
+            (1095, Trouble::NotAdministrator),
             (1021, Trouble::Full),
             (1040, Trouble::Full),
             (1290, Trouble::ReadOnly),

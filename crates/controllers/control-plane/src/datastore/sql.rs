@@ -86,7 +86,9 @@ impl Trouble {
             Self::Unreachable => ": the store does not answer",
             Self::Full => ": the store has no room or no connections left",
             Self::ReadOnly => ": the store takes no writes; name the primary in spec.endpoints",
-            Self::NotAdministrator => ": the user of the DataStore must be allowed to make databases and users",
+            Self::NotAdministrator => {
+                ": the user of the DataStore must be allowed to make databases and users, and to end their connections"
+            }
             Self::Other => "",
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! A row is one change of one key, `id` is its revision, and the row with the highest `id` of a name is what the key is now.
 //! Rows without changes have names of kine's own: `compact_rev_key`, whose `prev_revision` is the revision up to which history
-//! is gone, and `gap-<id>` where an `id` was used up by nobody. The shape is kine's own since 0.11 (`pkg/drivers/pgsql`,
+//! is gone, `compact_rev_key_apiserver`, the mark that API servers set every five minutes, and `gap-<id>` where an `id` was used
+//! up by nobody. The shape is kine's own since 0.11 (`pkg/drivers/pgsql`,
 //! `pkg/drivers/mysql`).
 //!
 //! All rows are read and written as the control plane's own user: whoever has its password may put functions there that run
@@ -106,7 +107,7 @@ impl KineTable {
     /// Rows with names that are neither below the prefix nor kine's own. An API server with another prefix has written them.
     pub(crate) async fn strangers(&mut self) -> Result<i64, StoreError> {
         let statement = "SELECT CAST(COUNT(*) AS CHAR(20)) FROM kine WHERE name NOT LIKE '/registry/%' AND name NOT LIKE \
-                         'gap-%' AND name NOT IN ('compact_rev_key', '/registry')";
+                         'gap-%' AND name NOT IN ('compact_rev_key', 'compact_rev_key_apiserver', '/registry')";
         self.number("look for other keys", statement).await
     }
 
