@@ -181,7 +181,15 @@ impl Shown {
 
     /// Phase and what holds it up, in half a sentence.
     pub(super) fn standing(&self) -> String {
-        format!("it is {}, {}", self.line.phase, self.line.message)
+        let unsaid = self.conditions.iter().find(|one| one.status != "True");
+        let why = match (self.line.message.as_str(), unsaid) {
+            ("", Some(unsaid)) => unsaid.message.as_str(),
+            (message, _) => message,
+        };
+        if why.is_empty() {
+            return format!("it is {}", self.line.phase);
+        }
+        format!("it is {}, {why}", self.line.phase)
     }
 
     pub(super) fn told(&self) -> String {
@@ -266,6 +274,22 @@ mod tests {
              Upgrade, step by step\n  v1.35.0\n  v1.36.3\n\
              Conditions\n  Ready False (PodsStarting): 1 of 2\\u{1b}[2J\n"
         );
+    }
+
+    #[test]
+    fn where_it_stands_is_told_with_what_holds_it_up() {
+        let mut tcp = tcp();
+        assert_eq!(Shown::of(&tcp).standing(), "it is Upgrading, 1 of 2\u{1b}[2J");
+        let status = tcp.status.as_mut().unwrap();
+        let ready = &mut status.conditions[0];
+        (ready.status, ready.message) = ("True".to_owned(), String::new());
+        let mut moving = ready.clone();
+        (moving.type_, moving.status) = ("DataStoreReady".to_owned(), "False".to_owned());
+        moving.message = "the data stays".to_owned();
+        status.conditions.push(moving);
+        assert_eq!(Shown::of(&tcp).standing(), "it is Upgrading, the data stays");
+        tcp.status.as_mut().unwrap().conditions.pop();
+        assert_eq!(Shown::of(&tcp).standing(), "it is Upgrading");
     }
 
     #[test]

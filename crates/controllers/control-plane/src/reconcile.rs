@@ -405,6 +405,10 @@ impl<'a> Pass<'a> {
             self.ctx.tenants.stop(self.tcp);
             return known;
         }
+        // Writes may be held up, and what the store is called is news that can wait until it is settled.
+        if self.migrating {
+            return false;
+        }
         if self
             .wanted_inside
             .take()

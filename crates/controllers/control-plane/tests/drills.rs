@@ -42,11 +42,17 @@ impl Fused {
         Self { operator, fuse }
     }
 
-    /// Whether the fuse burns before the goal is reached. Then the operator is dead.
+    /// Whether the fuse burns before the goal is reached, or with the very step that reaches it. Then the operator is dead.
     async fn dies_before<T>(&mut self, goal: impl Future<Output = T>) -> bool {
         let dies = tokio::select! {
             () = self.fuse.burnt() => true,
-            _ = goal => false,
+            _ = goal => {
+                let last = self.fuse.is_spent();
+                if last {
+                    self.fuse.burnt().await;
+                }
+                last
+            }
         };
         if dies {
             self.operator.take().unwrap().kill().await;

@@ -6,8 +6,8 @@
 
 use api::kamaji::v1alpha1::{DataStoreSpec, DeploymentSpec as Wanted, Driver};
 use k8s_openapi::api::core::v1::{
-    Container, ContainerPort, EmptyDirVolumeSource, EnvFromSource, EnvVar, PodSpec, SecretEnvSource,
-    SecretVolumeSource, Volume, VolumeMount,
+    Container, ContainerPort, EmptyDirVolumeSource, EnvFromSource, EnvVar, Lifecycle, LifecycleHandler, PodSpec,
+    SecretEnvSource, SecretVolumeSource, SleepAction, Volume, VolumeMount,
 };
 use serde::Serialize;
 
@@ -30,6 +30,9 @@ const SOCKETS: (&str, &str) = ("kine-uds", "/uds");
 const SECRET: (&str, &str) = ("kine-config", "/kine");
 /// Volume with the copies that only kine can read, which clients of databases insist on.
 const CERTIFICATES: (&str, &str) = ("kine-certs", "/certs");
+
+/// In seconds: less than the 30 after which a pod is killed.
+const API_SERVER_ENDS_WITHIN: i64 = 20;
 
 /// How kine gets to a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -177,7 +180,22 @@ fn container(hosted: &Hosted<'_>, wanted: &Wanted, access: Access, image: String
         ports: Some(ports),
         resources: Some(resources.or(authors.resources.clone()).unwrap_or_default()),
         volume_mounts: Some(mounts),
+        lifecycle: authors.lifecycle.clone().or_else(|| Some(outlives_the_api_server())),
         ..authors
+    }
+}
+
+/// All containers of a pod are told to end at once, and kine does: the API server would then answer nothing that it has begun,
+/// and hold its connections open until it is killed.
+fn outlives_the_api_server() -> Lifecycle {
+    Lifecycle {
+        pre_stop: Some(LifecycleHandler {
+            sleep: Some(SleepAction {
+                seconds: API_SERVER_ENDS_WITHIN,
+            }),
+            ..LifecycleHandler::default()
+        }),
+        ..Lifecycle::default()
     }
 }
 

@@ -62,6 +62,13 @@ impl Fuse {
         }
     }
 
+    /// Whether the last step was taken. What came of it may be seen before its answer is there.
+    pub(crate) fn is_spent(&self) -> bool {
+        [Step::Write, Step::Message]
+            .into_iter()
+            .any(|step| self.left(step).load(Ordering::SeqCst) == 0)
+    }
+
     pub(crate) async fn burnt(&self) {
         self.0.burnt.notified().await;
     }

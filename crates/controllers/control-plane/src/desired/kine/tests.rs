@@ -62,6 +62,7 @@ fn a_pod_on_postgresql_with_client_certificates_is_as_the_contract_says() {
             ],
             "env": [{"name": "GODEBUG", "value": "x509ignoreCN=0"}, {"name": "GOGC", "value": "25"}],
             "envFrom": [{"secretRef": {"name": "demo-datastore-config"}}],
+            "lifecycle": {"preStop": {"sleep": {"seconds": 20}}},
             "ports": [{"containerPort": 2379, "name": "server", "protocol": "TCP"}],
             "resources": {},
             "volumeMounts": [
