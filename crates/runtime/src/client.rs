@@ -101,8 +101,8 @@ pub fn elsewhere(config: &Config, other: &Other<'_>, agent: &str) -> Result<Clie
 
 /// A client from a configuration made elsewhere.
 ///
-/// As kube makes it, but that connections of a burst do not stay when it is over: kube's last until the server ends them, 50 KiB
-/// each.
+/// As kube makes it, but that connections of a burst do not stay when it is over: kube's keep their buffers until the server ends
+/// them.
 pub fn build(config: Config, agent: &str) -> Result<Client, Error> {
     let config = named(config, agent);
     if config.proxy_url.is_some() {
