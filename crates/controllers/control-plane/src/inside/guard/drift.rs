@@ -15,6 +15,7 @@ use super::super::FIELD_MANAGER;
 /// How far an object was when it was last seen.
 #[derive(Debug, PartialEq, Eq)]
 struct Mark {
+    uid: Option<String>,
     generation: Option<i64>,
     version: Option<String>,
 }
@@ -22,13 +23,15 @@ struct Mark {
 impl Mark {
     fn of(object: &ObjectMeta) -> Self {
         Self {
+            uid: object.uid.clone(),
             generation: object.generation,
             version: object.resource_version.clone(),
         }
     }
 
     fn stands(&self, before: &Self) -> bool {
-        self == before || self.generation.is_some() && self.generation == before.generation
+        let generation = self.generation.is_some() && self.generation == before.generation;
+        self.uid == before.uid && (generation || self.version == before.version)
     }
 }
 
@@ -164,5 +167,19 @@ mod tests {
         assert!(seen.list([]), "it is gone");
         assert!(!seen.list([]), "known to be gone");
         assert!(seen.list([&object("coredns", "8", None, "kubectl")]), "made by another");
+    }
+
+    #[test]
+    fn what_was_made_again_is_not_what_it_was() {
+        let made_again = |uid: &str, version: &str| ObjectMeta {
+            uid: Some(uid.to_owned()),
+            ..object("coredns", version, Some(1), "kubectl")
+        };
+        let mut seen = seen(&[made_again("a", "5")]);
+        assert!(!seen.list([&made_again("a", "6")]), "a status");
+        assert!(
+            seen.list([&made_again("b", "7")]),
+            "the first generation of another object"
+        );
     }
 }

@@ -68,7 +68,8 @@ impl Watch {
         loop {
             let begun = Instant::now();
             if let Err(error) = self.once(drifted).await {
-                tracing::debug!(kind = ?self.kind, namespace = self.namespace, %error, "a watch of a tenant ended");
+                let error = runtime::report::chain(&error);
+                tracing::debug!(kind = ?self.kind, namespace = self.namespace, error, "a watch of a tenant ended");
             }
             if begun.elapsed() > LONGEST_PAUSE {
                 pause = pauses.build();
