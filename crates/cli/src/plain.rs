@@ -21,6 +21,15 @@ fn escaped(c: char) -> impl Iterator<Item = char> {
     obeyed.into_iter().flatten().chain(kept)
 }
 
+/// So many characters, and a sign where there were more.
+pub(crate) fn shortened(text: &str, characters: usize) -> String {
+    let mut told: String = text.chars().take(characters).collect();
+    if told.len() < text.len() {
+        told.push('…');
+    }
+    told
+}
+
 /// A heading with a line for each item, unless there are none.
 pub(crate) fn section<T>(text: &mut String, heading: &str, items: &[T], line: impl Fn(&T) -> String) {
     if items.is_empty() {

@@ -14,7 +14,7 @@ use kube::{
 };
 use serde::Serialize;
 
-use crate::plain::plain;
+use crate::plain::{plain, shortened};
 
 /// One tenant, whatever its isolation.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -144,11 +144,7 @@ pub(crate) fn ready_cell(ready: bool, message: &str) -> String {
     if ready {
         return "True".to_owned();
     }
-    let mut told: String = message.chars().take(MOST_IN_A_CELL).collect();
-    if told.len() < message.len() {
-        told.push('…');
-    }
-    format!("False ({told})")
+    format!("False ({})", shortened(message, MOST_IN_A_CELL))
 }
 
 /// Lines of cells, columns as wide as they need.

@@ -11,6 +11,7 @@ mod deletion;
 pub(crate) mod find;
 mod nodes;
 mod plan;
+mod pods;
 mod show;
 mod wait;
 
@@ -178,7 +179,8 @@ pub async fn run(args: Args, terminal: Terminal<'_>) -> anyhow::Result<()> {
         Command::Create(args) => Box::pin(create(session, namespace.as_deref(), &args)).await,
         Command::List => Box::pin(list(session, namespace.as_deref())).await,
         Command::Show { name } => {
-            let shown = Shown::of(&named(&name).find(&session.client).await?);
+            let tcp = named(&name).find(&session.client).await?;
+            let shown = Shown::asked(&session.client, &tcp).await;
             session.tell(&shown, || shown.told())
         }
         Command::Kubeconfig { name } => Box::pin(kubeconfig(session, &named(&name))).await,
@@ -259,7 +261,7 @@ async fn kubeconfig(session: &mut Session<'_>, named: &Named) -> anyhow::Result<
     let tcp = named.find(&session.client).await?;
     let made = tcp.status.as_ref().and_then(|status| status.kubeconfig.as_ref());
     if made.is_none_or(|made| made.admin.is_none()) {
-        let shown = Shown::of(&tcp);
+        let shown = Shown::asked(&session.client, &tcp).await;
         return Err(Stopped::not_found(format!(
             "{named} has no kubeconfig yet: {}",
             shown.standing()

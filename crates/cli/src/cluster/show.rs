@@ -2,10 +2,11 @@
 
 use api::kamaji::v1alpha1::{Phase, TenantControlPlane, TenantControlPlaneStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::ResourceExt;
+use kube::{Client, ResourceExt};
 use serde::Serialize;
 use tenancy::control_plane::{placement, upgrade};
 
+use super::pods;
 use crate::plain::{plain, section};
 use crate::tenant_table;
 
@@ -123,6 +124,9 @@ pub(super) struct Shown {
     #[serde(skip_serializing_if = "Option::is_none")]
     placement: Option<String>,
     addons: Vec<&'static str>,
+    /// What keeps its pods from being ready.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pods: Vec<String>,
     conditions: Vec<Said>,
 }
 
@@ -142,7 +146,19 @@ struct Said {
 }
 
 impl Shown {
-    pub(super) fn of(tcp: &TenantControlPlane) -> Self {
+    /// Its pods are asked for where they may be what holds it up.
+    pub(super) async fn asked(client: &Client, tcp: &TenantControlPlane) -> Self {
+        let deployed = tcp.status.iter().flat_map(|status| &status.conditions);
+        let mut deployed = deployed.filter(|condition| condition.type_ == "Deployed");
+        let pods = if deployed.any(|condition| condition.status != "True") {
+            pods::troubles(client, tcp).await
+        } else {
+            Vec::new()
+        };
+        Self::of(tcp, pods)
+    }
+
+    fn of(tcp: &TenantControlPlane, pods: Vec<String>) -> Self {
         let status = tcp.status.clone().unwrap_or_default();
         let deployment = status
             .kubernetes_resources
@@ -175,6 +191,7 @@ impl Shown {
                 .filter(|(_, there)| *there)
                 .map(|(name, _)| name)
                 .collect(),
+            pods,
             conditions: status.conditions.iter().map(Said::of).collect(),
         }
     }
@@ -186,10 +203,11 @@ impl Shown {
             ("", Some(unsaid)) => unsaid.message.as_str(),
             (message, _) => message,
         };
-        if why.is_empty() {
-            return format!("it is {}", self.line.phase);
-        }
-        format!("it is {}, {why}", self.line.phase)
+        let phase = format!("it is {}", self.line.phase);
+        let why = [phase.as_str(), why]
+            .into_iter()
+            .chain(self.pods.first().map(String::as_str));
+        why.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
     }
 
     pub(super) fn told(&self) -> String {
@@ -216,6 +234,7 @@ impl Shown {
         facts.push(format!("addons {}", self.addons.join(", ")));
         section(&mut text, "Facts", &facts, Clone::clone);
         section(&mut text, "Upgrade, step by step", &self.upgrade, Clone::clone);
+        section(&mut text, "Pods", &self.pods, Clone::clone);
         section(&mut text, "Conditions", &self.conditions, Said::told);
         text
     }
@@ -263,7 +282,7 @@ mod tests {
     #[test]
     fn one_is_shown_with_the_versions_to_come() {
         assert_eq!(
-            Shown::of(&tcp()).told(),
+            Shown::of(&tcp(), vec!["pod oil-1, container a: b".to_owned()]).told(),
             "TenantControlPlane prod/oil: Upgrading, Ready False (1 of 2\\u{1b}[2J)\n\
              Facts\n  \
              version v1.34.2 (to v1.36.3)\n  \
@@ -272,14 +291,24 @@ mod tests {
              datastore ssd (prod_oil)\n  \
              addons CoreDNS\n\
              Upgrade, step by step\n  v1.35.0\n  v1.36.3\n\
+             Pods\n  pod oil-1, container a: b\n\
              Conditions\n  Ready False (PodsStarting): 1 of 2\\u{1b}[2J\n"
         );
+    }
+
+    fn standing(tcp: &TenantControlPlane) -> String {
+        Shown::of(tcp, Vec::new()).standing()
     }
 
     #[test]
     fn where_it_stands_is_told_with_what_holds_it_up() {
         let mut tcp = tcp();
-        assert_eq!(Shown::of(&tcp).standing(), "it is Upgrading, 1 of 2\u{1b}[2J");
+        assert_eq!(standing(&tcp), "it is Upgrading, 1 of 2\u{1b}[2J");
+        let pods = vec!["no node".to_owned(), "no image".to_owned()];
+        assert_eq!(
+            Shown::of(&tcp, pods).standing(),
+            "it is Upgrading, 1 of 2\u{1b}[2J, no node"
+        );
         let status = tcp.status.as_mut().unwrap();
         let ready = &mut status.conditions[0];
         (ready.status, ready.message) = ("True".to_owned(), String::new());
@@ -287,9 +316,9 @@ mod tests {
         (moving.type_, moving.status) = ("DataStoreReady".to_owned(), "False".to_owned());
         moving.message = "the data stays".to_owned();
         status.conditions.push(moving);
-        assert_eq!(Shown::of(&tcp).standing(), "it is Upgrading, the data stays");
+        assert_eq!(standing(&tcp), "it is Upgrading, the data stays");
         tcp.status.as_mut().unwrap().conditions.pop();
-        assert_eq!(Shown::of(&tcp).standing(), "it is Upgrading");
+        assert_eq!(standing(&tcp), "it is Upgrading");
     }
 
     #[test]

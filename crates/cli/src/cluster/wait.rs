@@ -87,7 +87,7 @@ impl Goal {
         stages.end(if reached { Outcome::Done } else { Outcome::Failed });
         match result {
             Ok(seen) => seen.with_context(|| format!("failed to wait until {}", self.told())),
-            Err(_) => Err(self.late(&api, timeout).await),
+            Err(_) => Err(self.late(client, &api, timeout).await),
         }
     }
 
@@ -109,9 +109,9 @@ impl Goal {
         }
     }
 
-    async fn late(&self, api: &Api<TenantControlPlane>, timeout: Duration) -> anyhow::Error {
+    async fn late(&self, client: &Client, api: &Api<TenantControlPlane>, timeout: Duration) -> anyhow::Error {
         let standing = match api.get_opt(&self.name).await {
-            Ok(Some(tcp)) => Shown::of(&tcp).standing(),
+            Ok(Some(tcp)) => Shown::asked(client, &tcp).await.standing(),
             Ok(None) => "it is not there".to_owned(),
             Err(_) => "it cannot be read".to_owned(),
         };
