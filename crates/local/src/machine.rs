@@ -79,6 +79,9 @@ const OLDEST_GO: (u32, u32) = (1, 21);
 const WANTED_GO: (u32, u32) = (1, 26);
 const WANTED_MEMORY_BYTES: u64 = 4 << 30;
 const WANTED_DISK_BYTES: u64 = 12 << 30;
+/// Each API server has about a dozen, each containerd and kubelet some more. Who gets none follows no file, and a containerd
+/// that gets none serves no kubelet.
+const WANTED_INOTIFY: u64 = 64;
 /// The cgroup v1 hierarchies that kubelet and runc use.
 const V1_CONTROLLERS: [&str; 8] = [
     "cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids",
@@ -101,6 +104,8 @@ pub struct Facts {
     pub memory_bytes: u64,
     /// Free where the cache is.
     pub disk_bytes: u64,
+    /// Inotify instances that one user may have, and how many of them the whole machine has now.
+    pub inotify: (u64, u64),
 }
 
 /// How control groups are laid out.
@@ -183,6 +188,13 @@ pub fn observe() -> Facts {
         kernel_refusals: if root { kernel_refusals() } else { Vec::new() },
         memory_bytes: parse_memory(&read("/proc/meminfo")),
         disk_bytes: free_disk(),
+        inotify: (
+            read("/proc/sys/fs/inotify/max_user_instances")
+                .trim()
+                .parse()
+                .unwrap_or(u64::MAX),
+            inotify_instances(),
+        ),
     }
 }
 
@@ -276,6 +288,7 @@ pub fn judge(facts: &Facts, needs: Needs) -> Vec<Finding> {
         WANTED_MEMORY_BYTES,
         "pods may be evicted",
     ));
+    findings.push(judge_inotify(facts.inotify));
     if needs.build {
         let shortage = "the first build of the upstream programs may not fit";
         findings.push(judge_amount("disk", facts.disk_bytes, WANTED_DISK_BYTES, shortage));
@@ -302,6 +315,21 @@ fn judge_go(version: Option<&str>) -> Finding {
         subject,
         severity,
         text,
+    }
+}
+
+fn judge_inotify((most, used): (u64, u64)) -> Finding {
+    let few = most.saturating_sub(used) < WANTED_INOTIFY;
+    Finding {
+        subject: "inotify instances",
+        severity: if few { Severity::Warning } else { Severity::Fine },
+        text: if few {
+            format!(
+                "{used} of {most} in use: programs may fail with \"too many open files\"; sysctl fs.inotify.max_user_instances=8192"
+            )
+        } else {
+            format!("{used} of {most} in use")
+        },
     }
 }
 
@@ -492,6 +520,22 @@ fn free_disk() -> u64 {
         .map_or(0, |stat| stat.blocks_available() * stat.fragment_size())
 }
 
+/// Of all processes that may be looked at, of any user.
+fn inotify_instances() -> u64 {
+    let is_process = |name: &std::ffi::OsStr| name.as_encoded_bytes().iter().all(u8::is_ascii_digit);
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let processes = processes.filter(|entry| is_process(&entry.file_name()));
+    processes.map(|process| inotify_instances_of(&process.path())).sum()
+}
+
+fn inotify_instances_of(process: &Path) -> u64 {
+    let files = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
+    let targets = files.filter_map(|file| fs::read_link(file.path()).ok());
+    targets
+        .map(|target| u64::from(target == Path::new("anon_inode:inotify")))
+        .sum()
+}
+
 fn parse_os_release(text: &str) -> Option<(String, String)> {
     let value = |name: &str| {
         text.lines().find_map(|line| {
@@ -534,6 +578,7 @@ mod tests {
             kernel_refusals: Vec::new(),
             memory_bytes: 24 << 30,
             disk_bytes: 70 << 30,
+            inotify: (128, 20),
         }
     }
 
@@ -643,6 +688,14 @@ mod tests {
                     ..good()
                 },
             ),
+            (
+                "inotify instances",
+                Severity::Warning,
+                Facts {
+                    inotify: (128, 65),
+                    ..good()
+                },
+            ),
         ];
         for (subject, severity, facts) in table {
             let found = worst(&facts);
@@ -680,6 +733,18 @@ mod tests {
             judge_amount("memory", 3 << 29, 4 << 30, "x").text,
             "1.5 GiB, less than 4.0 GiB: x"
         );
+    }
+
+    #[test]
+    fn inotify_instances_are_counted() {
+        use nix::sys::inotify::{InitFlags, Inotify};
+        let own = || inotify_instances_of(Path::new("/proc/self"));
+        let before = own();
+        let three = [(); 3].map(|()| Inotify::init(InitFlags::empty()).unwrap());
+        assert_eq!(own(), before + 3);
+        assert!(inotify_instances() >= 3);
+        drop(three);
+        assert_eq!(own(), before);
     }
 
     #[test]
