@@ -134,6 +134,15 @@ impl Context {
             self.migrations.give_up(&gone);
         }
     }
+
+    /// What the pods of all control planes in this DataStore get in with may be another.
+    fn credentials_changed(&self, datastore: &str) {
+        self.stores.forget(datastore);
+        let default = self.options.default_datastore.as_deref();
+        for key in watches::users(&self.watches.control_planes, datastore, default) {
+            self.queue.enqueue(key);
+        }
+    }
 }
 
 /// Runs the controllers of control planes, of their inside and of datastores until the shutdown.
@@ -181,6 +190,10 @@ pub async fn run(
             data_stores: context.watches.datastores.clone(),
             control_planes: context.watches.control_planes.clone(),
             default_data_store: context.options.default_datastore.clone(),
+            on_secret: {
+                let context = context.clone();
+                Box::new(move |datastore| context.credentials_changed(datastore))
+            },
         },
         controllers,
         shutdown.clone(),

@@ -449,8 +449,12 @@ fn done(tcp: &TenantControlPlane, work: &str, status: &TenantControlPlaneStatus,
     match work {
         ACCEPTED => yes("SpecAccepted", "all that the spec asks for is carried out".to_owned()),
         EXPOSED => {
-            let endpoint = status.control_plane_endpoint.clone().unwrap_or_default();
-            yes("AddressKnown", format!("the API server is reached at {endpoint}"))
+            let message = match &status.control_plane_endpoint {
+                Some(endpoint) => format!("the API server is reached at {endpoint}"),
+                // What keeps the pass from going on is said elsewhere.
+                None => "nothing keeps the API server from having an address".to_owned(),
+            };
+            yes("AddressKnown", message)
         }
         DATASTORE => {
             let name = outcome.plan.map(|plan| plan.datastore.name.clone()).unwrap_or_default();

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -119,6 +120,8 @@ pub(crate) struct Resolver {
     /// What was found for hosts, and when it was last tried. A host that is not found any more keeps its addresses: a
     /// name server that is down must not cut pods from their store.
     addresses: Mutex<HashMap<String, (Instant, Vec<IpAddr>)>>,
+    /// How often credentials were forgotten. What was read before that is not kept.
+    forgotten: AtomicU64,
 }
 
 #[derive(Debug, Clone)]
@@ -180,6 +183,7 @@ impl Resolver {
         {
             return Ok(known.credentials);
         }
+        let forgotten = self.forgotten.load(Ordering::SeqCst);
         let credentials = Arc::new(read(client, datastore).await?);
         let known = Known {
             uid,
@@ -187,8 +191,18 @@ impl Resolver {
             at: Instant::now(),
             credentials: credentials.clone(),
         };
-        locked(&self.credentials).insert(datastore.name_any(), known);
+        let mut remembered = locked(&self.credentials);
+        if self.forgotten.load(Ordering::SeqCst) == forgotten {
+            remembered.insert(datastore.name_any(), known);
+        }
         Ok(credentials)
+    }
+
+    /// What was read may be old.
+    pub(crate) fn forget(&self, datastore: &str) {
+        let mut remembered = locked(&self.credentials);
+        self.forgotten.fetch_add(1, Ordering::SeqCst);
+        remembered.remove(datastore);
     }
 }
 

@@ -160,6 +160,21 @@ pub(crate) enum Error {
     Carry(#[from] inside::Error),
 }
 
+impl Error {
+    /// Whether requests were left without an answer: their connection may lead to a pod that is gone, and nothing but a long
+    /// time would show that.
+    fn is_silence(&self) -> bool {
+        match self {
+            Self::TimedOut(_) => true,
+            Self::Carry(error) => error
+                .failures
+                .iter()
+                .any(|failure| !matches!(failure.source, kube::Error::Api(_))),
+            Self::Client(_) | Self::Unreachable(_) | Self::Invalid(_) => false,
+        }
+    }
+}
+
 impl Report for Error {
     fn category(&self) -> &'static str {
         match self {
@@ -207,6 +222,9 @@ pub(crate) async fn reconcile(ctx: Arc<Context>, key: Key) -> Result<Action, Err
             failure: Some((error.category(), chain(error))),
         },
     };
+    if result.as_ref().is_err_and(Error::is_silence) {
+        ctx.tenants.forget_client(tcp);
+    }
     // What is no longer wanted was answered too late.
     if ctx.tenants.wanted(tcp).is_some() && ctx.tenants.set_inside(tcp, known) {
         ctx.queue.enqueue(key);

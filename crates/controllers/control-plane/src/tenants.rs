@@ -193,6 +193,14 @@ impl Tenants {
         });
     }
 
+    /// The next pass connects anew.
+    pub(crate) fn forget_client(&self, tcp: &TenantControlPlane) {
+        self.with(tcp, |tenant| {
+            tenant.client = None;
+            tenant.guard = None;
+        });
+    }
+
     /// Starts the watches of the inside, unless these run or the tenant has been stopped meanwhile.
     pub(crate) fn guard(&self, tcp: &TenantControlPlane, desired: &Desired, start: impl FnOnce() -> Guard) {
         self.with(tcp, |tenant| {

@@ -229,18 +229,7 @@ impl Watches {
         });
         let (control_planes, default) = (self.control_planes.clone(), default_datastore.map(str::to_owned));
         self.datastores.trigger(queue, move |change| {
-            let name = change.object().name_any();
-            let uses = |tcp: &TenantControlPlane| {
-                // One that waits for a place may get it in any.
-                tcp.spec.data_store.as_deref().unwrap_or_default().is_empty()
-                    || store::name(tcp, default.as_deref()) == Some(name.as_str())
-                    || tcp
-                        .spec
-                        .data_store_overrides
-                        .iter()
-                        .any(|other| other.data_store == name)
-            };
-            all_where(&control_planes, uses)
+            users(&control_planes, &change.object().name_any(), default.as_deref())
         });
         let if_changed = || {
             let (control_planes, mut changed) = (self.control_planes.clone(), admin.changes());
@@ -312,6 +301,20 @@ impl Watches {
             all_where(&control_planes, is_named)
         });
     }
+}
+
+/// The control planes that use a DataStore, or may come to.
+pub(crate) fn users(control_planes: &Shared<TenantControlPlane>, datastore: &str, default: Option<&str>) -> Vec<Key> {
+    all_where(control_planes, |tcp| {
+        // One that waits for a place may get it in any.
+        tcp.spec.data_store.as_deref().unwrap_or_default().is_empty()
+            || store::name(tcp, default) == Some(datastore)
+            || tcp
+                .spec
+                .data_store_overrides
+                .iter()
+                .any(|other| other.data_store == datastore)
+    })
 }
 
 /// Namespace and name of a control plane.

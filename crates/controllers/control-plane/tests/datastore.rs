@@ -288,6 +288,10 @@ async fn a_store_that_does_not_keep_tenants_apart_or_does_not_know_us_is_refused
 }
 
 mod controller {
+    use std::collections::BTreeMap;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
     use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
     use control_plane_controller::datastore::{self, Context};
     use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -308,6 +312,8 @@ mod controller {
         store: String,
         shutdown: Shutdown,
         registry: Registry,
+        /// How often control planes were told of a Secret of each store.
+        told: Arc<Mutex<BTreeMap<String, usize>>>,
     }
 
     impl Drop for Running {
@@ -347,11 +353,14 @@ mod controller {
                 Shared::start(Api::all(client.clone()), watcher::Config::default(), |_| {}, &shutdown),
                 Shared::start(Api::all(client.clone()), watcher::Config::default(), |_| {}, &shutdown),
             );
+            let told: Arc<Mutex<BTreeMap<String, usize>>> = Arc::default();
+            let tell = told.clone();
             let context = Context {
                 client: client.clone(),
                 data_stores,
                 control_planes,
                 default_data_store: None,
+                on_secret: Box::new(move |store| *tell.lock().unwrap().entry(store.to_owned()).or_default() += 1),
             };
             let registry = Registry::new();
             let metrics = runtime::controller::Metrics::register(&registry);
@@ -365,7 +374,12 @@ mod controller {
                 store,
                 shutdown,
                 registry,
+                told,
             }
+        }
+
+        fn told(&self) -> usize {
+            self.told.lock().unwrap().get(&self.store).copied().unwrap_or_default()
         }
 
         fn stores(&self) -> Api<DataStore> {
@@ -457,7 +471,7 @@ mod controller {
                 })
             };
             let waiting = await_condition(self.stores(), &self.store, holds);
-            match tokio::time::timeout(std::time::Duration::from_secs(60), waiting).await {
+            match tokio::time::timeout(Duration::from_secs(60), waiting).await {
                 Ok(store) => store.unwrap().unwrap(),
                 Err(tokio::time::error::Elapsed { .. }) => panic!(
                     "waited in vain for {shown:?}, but: {:?}",
@@ -503,6 +517,30 @@ mod controller {
         assert!(store.status.unwrap().ready, "ready is about what exists");
         running.write_secret(&root.0, &root.1).await;
         running.until(REACHABLE, "True", "StoreAnswers").await;
+    }
+
+    #[tokio::test]
+    async fn control_planes_are_told_of_a_secret_also_when_the_store_says_the_same_as_before() {
+        let running = Running::start(ApiServer::shared().await).await;
+        let root = (running.etcd.root_cert_pem.clone(), running.etcd.root_key_pem.clone());
+        running.write_secret(&root.0, &root.1).await;
+        running.create_store().await;
+        let before = running.until(REACHABLE, "True", "StoreAnswers").await;
+        let told = running.told();
+
+        let api: Api<Secret> = Api::namespaced(running.client.clone(), &running.namespace);
+        let patch = json!({"stringData": {"another": "value"}});
+        api.patch("etcd", &PatchParams::default(), &Patch::Merge(&patch))
+            .await
+            .unwrap();
+        let until_told = async {
+            while running.told() == told {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), until_told).await.unwrap();
+        let after = running.stores().get(&running.store).await.unwrap();
+        assert_eq!(after.status, before.status);
     }
 
     #[tokio::test]

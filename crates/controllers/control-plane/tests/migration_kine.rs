@@ -431,6 +431,45 @@ async fn a_database_that_fails_leaves_everything_in_the_etcd_until_it_is_back() 
     operator.kill().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_database_that_fails_leaves_everything_in_the_one_before_until_it_is_back() {
+    const OBJECTS: usize = 3_000;
+    let world = World::with_node("etcd").await;
+    let (postgres, mariadb) = (SqlServer::postgres().await, SqlServer::mariadb().await);
+    world.add_datastore("postgres", &postgres).await;
+    world.add_datastore("mariadb", &mariadb).await;
+    let operator = world.operate();
+    let uid = world.control_plane_in_etcd("mover").await;
+    let mut at_etcd = Tenant::of_etcd(&world.etcd, &uid).await;
+    fill(&at_etcd, OBJECTS).await;
+    moves(&world, &mut at_etcd, "postgres", OBJECTS, &mut BTreeMap::new()).await;
+    world.until_ready_in("mover", "postgres").await;
+    let first_kine = Kine::start(&world, "mover").await;
+    let at_postgres = first_kine.tenant().await;
+
+    let traffic = traffic(&at_postgres);
+    world.change("mover", json!({"dataStore": "mariadb"})).await;
+    eventually("the copy has begun", || async {
+        let found = mariadb.run("SHOW DATABASES").await?;
+        when(found.contains(&uid), || found)
+    })
+    .await;
+    mariadb.freeze(true).await;
+    world
+        .until_condition("mover", "DataStoreReady", "MigrationInterrupted")
+        .await;
+    traffic.until_writing().await;
+    world.until_in("mover", "postgres").await;
+    mariadb.freeze(false).await;
+    world.until_ready_in("mover", "mariadb").await;
+    let second_kine = Kine::start(&world, "mover").await;
+    let mut at_mariadb = second_kine.tenant().await;
+    nothing_is_lost(&mut at_mariadb, OBJECTS, &traffic.end_where_it_was_left().await).await;
+    drop(first_kine);
+    until_gone("postgres", &uid, || postgres.run("SELECT datname FROM pg_database")).await;
+    operator.kill().await;
+}
+
 /// A move during which operators come and go.
 async fn moves_with_killed_operators(world: &World, from: &Tenant, to: &str) -> (Operator, BTreeMap<String, String>) {
     let traffic = traffic(from);

@@ -64,4 +64,21 @@ async fn a_store_in_nats_is_given_on_with_another_password_only() {
     let tcp = world.until_carried_out("second").await;
     let given = known().await;
     assert!(given.starts_with(&format!("{}:", tcp.uid().unwrap())), "{given}");
+
+    // One that runs is given the next password as soon as the DataStore's Secret has it.
+    nats.change_password("a-third-secret").await;
+    let patch = json!({"stringData": {"password": nats.password}});
+    merge(&world.api::<Secret>(), "nats-store", patch).await;
+    eventually("the third password reaches the pods", || async {
+        let secret = world.api::<Secret>().get("second-datastore-config").await.unwrap();
+        let password = secret
+            .data
+            .unwrap_or_default()
+            .remove("DB_PASSWORD")
+            .map(|value| value.0);
+        when(password.as_deref() == Some(nats.password.as_bytes()), || {
+            "another password".to_owned()
+        })
+    })
+    .await;
 }

@@ -473,6 +473,36 @@ async fn a_mariadb_that_believes_the_certificate_alone_is_refused() {
     assert!(!users(&server).await.contains(&"olaf".to_owned()));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_stays_while_nobody_can_see_who_is_connected_to_it() {
+    let server = SqlServer::mariadb().await;
+    let everything_else = "GRANT CREATE USER, RELOAD, CREATE, DROP, ALTER, INDEX, REFERENCES, TRIGGER, SELECT, INSERT, \
+                           UPDATE, DELETE, CONNECTION ADMIN ON *.* TO `at@home`@'%' WITH GRANT OPTION";
+    for statement in [
+        "CREATE USER `at@home`@'%' IDENTIFIED BY 'secret' REQUIRE X509",
+        everything_else,
+    ] {
+        server.run(statement).await.unwrap();
+    }
+    let limited = SqlLogin {
+        user: "at@home".into(),
+        password: "secret".into(),
+        ..login(&server)
+    };
+    let mut store = connect(&server, limited).await.unwrap();
+    let oil = claim("oil", "olaf", "uid-oil");
+    store.ensure(&oil, Unrecorded::Refuse).await.unwrap();
+    let refusal = store.remove(&oil, Unrecorded::Refuse).await.unwrap_err();
+    assert_eq!(refusal.category(), "NotAdministrator", "{refusal}");
+    assert!(databases(&server).await.contains(&"oil".to_owned()));
+    assert!(users(&server).await.contains(&"olaf".to_owned()));
+
+    server.run("GRANT PROCESS ON *.* TO `at@home`@'%'").await.unwrap();
+    store.remove(&oil, Unrecorded::Refuse).await.unwrap();
+    assert!(!databases(&server).await.contains(&"oil".to_owned()));
+    assert!(!users(&server).await.contains(&"olaf".to_owned()));
+}
+
 const REACHABLE: &str = "cotenant.dev/DataStoreReachable";
 
 /// What the DataStore's Secret says from now on.

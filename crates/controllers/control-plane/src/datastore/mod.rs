@@ -40,6 +40,7 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{PartialObjectMeta, Patch, PatchParams};
+use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, ResourceExt as _};
 use runtime::report::{chain, is_not_found, is_transient_kube};
@@ -70,6 +71,9 @@ pub struct Context {
     pub control_planes: Shared<TenantControlPlane>,
     /// The DataStore of control planes that name none.
     pub default_data_store: Option<String>,
+    /// Told the name of a DataStore when a Secret that it refers to has changed. Nothing else tells of that: the status is the
+    /// same with another key or password that the store accepts.
+    pub on_secret: Box<dyn Fn(&str) + Send + Sync>,
 }
 
 impl std::fmt::Debug for Context {
@@ -334,6 +338,7 @@ impl Worker {
         });
         for store in stores.unwrap_or_default() {
             locked(&self.memory, |memory| memory.remove(&store));
+            (self.context.on_secret)(&store);
             self.queue.enqueue(store);
         }
     }
@@ -358,9 +363,26 @@ async fn follow(worker: Arc<Worker>, namespace: String, name: String) {
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let secret = (namespace, name);
     let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+    // The version that is there, if any; what a list has told so far.
+    let (mut known, mut listed) = (None, None);
     while let Some(event) = events.next().await {
-        // An interrupted watch is repeated with a list, which tells of everything again.
-        if event.is_ok() {
+        let now = match event {
+            Ok(Event::Init) => {
+                listed = None;
+                continue;
+            }
+            Ok(Event::InitApply(found)) => {
+                listed = found.resource_version();
+                continue;
+            }
+            // An interrupted watch is repeated with a list, which tells of everything again.
+            Ok(Event::InitDone) => listed.take(),
+            Ok(Event::Apply(found)) => found.resource_version(),
+            Ok(Event::Delete(_)) => None,
+            Err(_) => continue,
+        };
+        if known.as_ref() != Some(&now) {
+            known = Some(now);
             worker.changed(&secret);
         }
     }

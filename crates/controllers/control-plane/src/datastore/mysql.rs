@@ -15,6 +15,9 @@ use super::sql::{self, Cause, MAKE_WITHIN, Moves, Server, SqlError, SqlLogin, Tr
 /// What kine needs of its database.
 const RIGHTS: &str = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX";
 
+/// Rights that come through a role are not in the table of privileges, and are missed only when they are used.
+const ROLES: &str = "SELECT 1 FROM information_schema.applicable_roles LIMIT 1";
+
 /// An open connection, as the server's administrator.
 pub struct MySqlStore {
     login: SqlLogin,
@@ -41,10 +44,8 @@ impl MySqlStore {
         if !store.ask(step, read_only, &[]).await?.is_empty() {
             return Err(SqlError::ReadOnly.into());
         }
-        // Rights that come through a role are not in this table, and are missed only when they are used.
         let statement = "SELECT 1 FROM information_schema.user_privileges WHERE privilege_type <> 'USAGE' LIMIT 1";
-        let roles = "SELECT 1 FROM information_schema.applicable_roles LIMIT 1";
-        if store.ask(step, statement, &[]).await?.is_empty() && store.ask(step, roles, &[]).await?.is_empty() {
+        if store.ask(step, statement, &[]).await?.is_empty() && store.ask(step, ROLES, &[]).await?.is_empty() {
             return Err(SqlError::NotAdministrator {
                 user: login.user.clone(),
             }
@@ -116,6 +117,17 @@ impl MySqlStore {
 
     async fn exists(&mut self, step: &'static str, statement: &'static str, name: &str) -> Result<bool, SqlError> {
         Ok(!self.ask(step, statement, &[name]).await?.is_empty())
+    }
+
+    /// Whether others' connections are shown to us. Who may not see them is told that there are none.
+    async fn sees_connections(&mut self) -> Result<bool, SqlError> {
+        let step = "look up the administrator";
+        // A name may contain an @.
+        let statement = "SELECT 1 FROM information_schema.user_privileges WHERE privilege_type = 'PROCESS' AND grantee = \
+                         CONCAT('''', LEFT(CURRENT_USER(), CHAR_LENGTH(CURRENT_USER()) - 1 - \
+                         CHAR_LENGTH(SUBSTRING_INDEX(CURRENT_USER(), '@', -1))), '''@''', \
+                         SUBSTRING_INDEX(CURRENT_USER(), '@', -1), '''')";
+        Ok(!self.ask(step, statement, &[]).await?.is_empty() || !self.ask(step, ROLES, &[]).await?.is_empty())
     }
 
     /// The database's name as rights are given for it.
@@ -246,6 +258,11 @@ impl Server for MySqlStore {
 
     /// Rights that are taken away still serve connections that are open, and these could make the database anew.
     async fn lock_out(&mut self, user: &str) -> Result<(), SqlError> {
+        if !self.sees_connections().await? {
+            return Err(SqlError::BlindToConnections {
+                user: self.login.user.clone(),
+            });
+        }
         let statement = format!("DROP USER IF EXISTS {}", account(user)?);
         self.order("drop a user", &statement).await?;
         let statement = "SELECT CAST(ID AS CHAR) FROM information_schema.processlist WHERE USER = ?";

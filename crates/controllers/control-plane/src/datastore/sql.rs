@@ -113,6 +113,10 @@ pub enum SqlError {
     #[error("failed to use the store: its user {user:?} may not make databases and users")]
     NotAdministrator { user: String },
     #[error(
+        "failed to look for connections of a user: the store shows its user {user:?} none but its own; grant it PROCESS on *.*"
+    )]
+    BlindToConnections { user: String },
+    #[error(
         "failed to use the store: it is a replica, or takes no writes for another reason; name the primary in spec.endpoints"
     )]
     ReadOnly,
@@ -128,7 +132,7 @@ impl SqlError {
             Self::Step { trouble, .. } => trouble.category(),
             Self::Silent { .. } => UNREACHABLE,
             Self::Material(_) => "CredentialsInvalid",
-            Self::NotAdministrator { .. } => "NotAdministrator",
+            Self::NotAdministrator { .. } | Self::BlindToConnections { .. } => "NotAdministrator",
             Self::ReadOnly => Trouble::ReadOnly.category(),
             Self::ForeignRecords(_) => "RecordsForeign",
             Self::Unquotable(_) => "NameRefused",

@@ -84,9 +84,7 @@ impl Watch {
         let version = Box::pin(self.list(drifted)).await?;
         let resource = self.kind.resource();
         let mut asked = WatchParams::default().timeout(LASTS).disable_bookmarks();
-        if let Some(name) = self.seen.only() {
-            asked = asked.fields(&format!("metadata.name={name}"));
-        }
+        asked.field_selector = self.selector();
         let request = kube::core::Request::new(DynamicObject::url_path(&resource, self.namespace))
             .watch_metadata(&asked, &version)
             .map_err(kube::Error::BuildRequest)?;
@@ -105,6 +103,11 @@ impl Watch {
         Ok(())
     }
 
+    /// The server need not tell of others, where there is one to hear of.
+    fn selector(&self) -> Option<String> {
+        self.seen.only().map(|name| format!("metadata.name={name}"))
+    }
+
     /// Gives the version from which to watch.
     async fn list(&mut self, drifted: &impl Fn()) -> Result<String, Error> {
         let resource = self.kind.resource();
@@ -113,9 +116,7 @@ impl Watch {
             None => Api::all_with(self.tenant.clone(), &resource),
         };
         let mut page = ListParams::default().limit(PAGE);
-        if let Some(name) = self.seen.only() {
-            page = page.fields(&format!("metadata.name={name}"));
-        }
+        page.field_selector = self.selector();
         let mut kept = Vec::new();
         let version = loop {
             let list = api.list_metadata(&page).await?;
