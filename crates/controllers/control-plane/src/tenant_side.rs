@@ -161,15 +161,15 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    /// Whether requests were left without an answer: their connection may lead to a pod that is gone, and nothing but a long
-    /// time would show that.
-    fn is_silence(&self) -> bool {
+    /// Whether the connection may lead to a pod that is gone, which nothing but a long time would show, or to one that is about
+    /// to go, and whose store may be gone before it.
+    fn is_of_the_connection(&self) -> bool {
         match self {
             Self::TimedOut(_) => true,
-            Self::Carry(error) => error
-                .failures
-                .iter()
-                .any(|failure| !matches!(failure.source, kube::Error::Api(_))),
+            Self::Carry(error) => error.failures.iter().any(|failure| match &failure.source {
+                kube::Error::Api(answer) => answer.code >= 500,
+                _ => true,
+            }),
             Self::Client(_) | Self::Unreachable(_) | Self::Invalid(_) => false,
         }
     }
@@ -222,7 +222,7 @@ pub(crate) async fn reconcile(ctx: Arc<Context>, key: Key) -> Result<Action, Err
             failure: Some((error.category(), chain(error))),
         },
     };
-    if result.as_ref().is_err_and(Error::is_silence) {
+    if result.as_ref().is_err_and(Error::is_of_the_connection) {
         ctx.tenants.forget_client(tcp);
     }
     // What is no longer wanted was answered too late.

@@ -186,6 +186,11 @@ impl Tenants {
         })
     }
 
+    /// The client with which the tenant was reached last, if any.
+    pub(crate) fn reached(&self, tcp: &TenantControlPlane) -> Option<Client> {
+        self.with(tcp, |tenant| tenant.client.as_ref().map(|(_, client)| client.clone()))
+    }
+
     pub(crate) fn remember_client(&self, tcp: &TenantControlPlane, access: Access, client: Client) {
         self.with(tcp, |tenant| {
             tenant.client = Some((access, client));

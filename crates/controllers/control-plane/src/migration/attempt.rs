@@ -8,6 +8,7 @@
 use std::time::{Duration, Instant};
 
 use api::kamaji::v1alpha1::Driver;
+use kube::Client;
 
 use crate::datastore::claim::{Claim, Unrecorded};
 use crate::datastore::error::StoreError;
@@ -22,6 +23,7 @@ use super::error::Error;
 use super::following::Following;
 use super::keyspace::Keyspace;
 use super::record::{Book, End, Record, Step};
+use super::rest;
 use super::stage::Stage;
 
 /// Changes since the last look that are few enough to stop for.
@@ -210,7 +212,7 @@ fn failed(store: &str, source: StoreError) -> Error {
 }
 
 /// See the module.
-pub(super) async fn attempt(order: &Order, shared: &Shared) -> Result<Outcome, Error> {
+pub(super) async fn attempt(order: &Order, tenant: Option<&Client>, shared: &Shared) -> Result<Outcome, Error> {
     let Some(mut ends) = Ends::open(order).await? else {
         return Ok(Outcome::Settled);
     };
@@ -237,6 +239,9 @@ pub(super) async fn attempt(order: &Order, shared: &Shared) -> Result<Outcome, E
         elapsed_ms = began.elapsed().as_millis(),
         "copied a control plane's data"
     );
+    if let Some(tenant) = tenant {
+        copy.rest(tenant).await?;
+    }
     if !shared.advance(&Stage::Copying, Stage::Frozen) {
         return Ok(Outcome::Settled);
     }
@@ -437,6 +442,16 @@ impl Copy {
             },
             Self::Across(across) => Box::pin(across.follow()).await,
         }
+    }
+
+    /// Follows on until the tenant's controllers can bear a refused write.
+    async fn rest(&mut self, tenant: &Client) -> Result<(), Error> {
+        let until = Instant::now() + rest::AT_MOST;
+        while Instant::now() < until && rest::is_beginning(tenant).await {
+            tokio::time::sleep(rest::LOOK_AGAIN).await;
+            self.follow().await?;
+        }
+        Ok(())
     }
 
     async fn raise(&mut self) -> Result<(), Error> {

@@ -21,12 +21,14 @@ mod following;
 mod keyspace;
 mod leases;
 mod record;
+mod rest;
 mod stage;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use kube::Client;
 use runtime::report::chain;
 use tokio::task::AbortHandle;
 
@@ -165,8 +167,9 @@ impl Migrations {
         }
     }
 
-    /// Begins an attempt; `wake` is called whenever a pass should look.
-    pub(crate) fn start(&self, order: Order, wake: impl Fn() + Send + Sync + 'static) {
+    /// Begins an attempt; `wake` is called whenever a pass should look. The tenant, where it can be reached, is asked whether its
+    /// controllers can bear refused writes.
+    pub(crate) fn start(&self, order: Order, tenant: Option<Client>, wake: impl Fn() + Send + Sync + 'static) {
         let shared = Arc::new(Shared {
             stage: Mutex::new(Stage::Copying),
             wake: Box::new(wake),
@@ -178,7 +181,7 @@ impl Migrations {
         );
         let running = shared.clone();
         let task = tokio::spawn(async move {
-            match attempt::attempt(&order, &running).await {
+            match attempt::attempt(&order, tenant.as_ref(), &running).await {
                 Ok(Outcome::Switched(account)) => running.enter(Stage::Switched(account)),
                 Ok(Outcome::Settled) => running.enter(Stage::Settled),
                 Err(error) => {

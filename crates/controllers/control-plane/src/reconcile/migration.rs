@@ -192,7 +192,10 @@ impl Pass<'_> {
             empty_target: annotation.is_some_and(|value| value == "true"),
         };
         let (queue, key) = (self.ctx.queue.clone(), Key::to(self.tcp));
-        self.ctx.migrations.start(order, move || queue.enqueue(key.clone()));
+        let tenant = self.ctx.tenants.reached(self.tcp);
+        self.ctx
+            .migrations
+            .start(order, tenant, move || queue.enqueue(key.clone()));
         Ok(Ok(Some((source, Stage::Copying))))
     }
 
