@@ -70,7 +70,7 @@ pub(crate) fn run(repository: &Path, args: &Args) -> anyhow::Result<()> {
             outcome = outcome.and(reviews::run(&bed).await);
         }
         if needs_namespaces {
-            outcome = outcome.and(namespaces::clean(&bed).await);
+            outcome = outcome.and(namespaces::clean(&bed, "namespaces-gone").await);
         }
         if wanted("one") {
             outcome = outcome.and(control_planes::time_to_ready(&bed, "one", 1).await);
@@ -89,7 +89,7 @@ pub(crate) fn run(repository: &Path, args: &Args) -> anyhow::Result<()> {
         }
         if wanted("thousand") {
             outcome = outcome.and(thousand::run(&bed).await);
-            outcome = outcome.and(namespaces::clean(&bed).await);
+            outcome = outcome.and(namespaces::clean(&bed, "thousand-gone").await);
         }
         if !args.keep {
             bed.stop()?;
