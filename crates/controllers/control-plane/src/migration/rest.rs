@@ -13,6 +13,8 @@ use kube::{Api, Client};
 /// How long it is waited for at most: there may be no such Lease, and another clock may have written it.
 pub(super) const AT_MOST: Duration = Duration::from_secs(45);
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// The whole answer: a tenant's server may take as long as it likes for one.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long controllers take to begin, on a node that has much to do.
 const BEGUN_WITHIN: SignedDuration = SignedDuration::from_secs(20);
@@ -20,10 +22,11 @@ const BEGUN_WITHIN: SignedDuration = SignedDuration::from_secs(20);
 /// Whether the tenant's controllers begin, or are about to.
 pub(super) async fn is_beginning(tenant: &Client) -> bool {
     let leases: Api<Lease> = Api::namespaced(tenant.clone(), "kube-system");
-    match leases.get_opt("kube-controller-manager").await {
-        Ok(lease) => begins(lease.and_then(|lease| lease.spec).as_ref(), Timestamp::now()),
+    let lease = leases.get_opt("kube-controller-manager");
+    match tokio::time::timeout(ANSWER_WITHIN, lease).await {
+        Ok(Ok(lease)) => begins(lease.and_then(|lease| lease.spec).as_ref(), Timestamp::now()),
         // Waiting would not make it better.
-        Err(_) => false,
+        Ok(Err(_)) | Err(_) => false,
     }
 }
 
