@@ -24,6 +24,7 @@ use local::guard::GuardedDirectory;
 use local::process::{Process, Spec};
 use serde_json::json;
 use testbed::{EtcdFixture, SqlServer};
+use tokio::task::AbortHandle;
 
 impl World {
     /// A control plane that is ready in the store `etcd`. Its schema is its UID.
@@ -186,6 +187,12 @@ impl Tenant {
             .collect()
     }
 
+    async fn all_but_leases(&mut self) -> BTreeMap<String, String> {
+        let mut found = self.all("").await;
+        found.retain(|name, _| !name.starts_with("leases/"));
+        found
+    }
+
     /// What API servers do every five minutes. kine keeps their mark under a name of its own.
     async fn mark_compaction(&mut self) {
         let key = "compact_rev_key";
@@ -227,12 +234,14 @@ async fn fill(tenant: &Tenant, count: usize) {
     }
 }
 
-/// Of the new keys, some go again.
-fn traffic(tenant: &Tenant) -> Traffic {
-    let (writer, reader) = (tenant.clone(), tenant.clone());
+/// Of the new keys, some go again. Those of one move are not those of another: what one was refused to delete, the next may
+/// delete.
+fn traffic(tenant: &Tenant, to: &str) -> Traffic {
+    let (writer, reader, to) = (tenant.clone(), tenant.clone(), to.to_owned());
     Traffic::start(
         move |number| {
-            let (mut tenant, name, value) = (writer.clone(), written_name(number), number.to_string());
+            let (mut tenant, value) = (writer.clone(), number.to_string());
+            let name = format!("{}-{to}", written_name(number));
             async move {
                 if !tenant.put(&name, &value).await.unwrap_or_default() {
                     Written::Refused
@@ -267,19 +276,62 @@ async fn nothing_is_lost(tenant: &mut Tenant, objects: usize, written: &BTreeMap
     }
 }
 
+/// Leases of the components, which are written all the time.
+const LEASES: [&str; 2] = ["leases/kube-system/kube-scheduler", "leases/kube-node-lease/worker"];
+
+/// Renews leases without a pause until it is aborted.
+fn renew(tenant: &Tenant) -> AbortHandle {
+    let mut tenant = tenant.clone();
+    let renewing = async move {
+        for number in 0.. {
+            for lease in LEASES {
+                // What is refused once is tried again, as components do.
+                drop(tenant.put(lease, &format!("renewed {number}")).await);
+            }
+        }
+    };
+    tokio::spawn(renewing).abort_handle()
+}
+
+/// While all else is refused; and that uses up no revision of a table's, where kine would wait for it.
+async fn leases_are_renewed(tenant: &Tenant, traffic: &Traffic) {
+    let mut revisions = Vec::new();
+    for lease in LEASES {
+        traffic.until_refused().await;
+        let what = format!("{lease} is renewed while writes wait");
+        let renewed = eventually(&what, || async {
+            let mut tenant = tenant.clone();
+            let renewed = tenant.put(lease, "renewed at last").await;
+            when(renewed.map_err(|error| error.to_string())?, || "it is not".to_owned())?;
+            let found = tenant.get(lease).await.map_err(|error| error.to_string())?;
+            Ok(found.unwrap().1)
+        });
+        revisions.push(renewed.await);
+    }
+    if tenant.prefix == "/registry/" {
+        assert_eq!(revisions[1], revisions[0] + 1);
+    }
+}
+
 /// What one move took, and what holds afterwards.
 async fn moves(world: &World, from: &mut Tenant, to: &str, objects: usize, written: &mut BTreeMap<String, String>) {
-    let traffic = traffic(from);
+    let renewing = renew(from);
+    let traffic = traffic(from, to);
     traffic.until_writing().await;
     let began = Instant::now();
     world.change("mover", json!({"dataStore": to})).await;
     traffic.until_refused().await;
     let frozen = Instant::now();
-    world.until_in("mover", to).await;
+    renewing.abort();
+    let switched = async {
+        world.until_in("mover", to).await;
+        frozen.elapsed()
+    };
+    let (switched, ()) = tokio::join!(switched, leases_are_renewed(from, &traffic));
     println!(
         "to={to} objects={objects} copy_ms={} switch_ms={}",
         frozen.duration_since(began).as_millis(),
-        frozen.elapsed().as_millis()
+        switched.as_millis()
     );
     written.extend(traffic.end().await);
     assert!(written.len() > 5, "{}", written.len());
@@ -361,7 +413,7 @@ async fn data_moves_from_etcd_through_both_databases_and_back_again() {
     let second_kine = Kine::start(&world, "mover").await;
     let mut at_mariadb = second_kine.tenant().await;
     nothing_is_lost(&mut at_mariadb, OBJECTS, &written).await;
-    assert_eq!(at_mariadb.all("").await, at_postgres.all("").await);
+    assert_eq!(at_mariadb.all_but_leases().await, at_postgres.all_but_leases().await);
     assert!(at_mariadb.revision().await > left_at, "revisions go on");
     assert!(
         !at_mariadb.put("secrets/default/late", "late").await.unwrap_or_default(),
@@ -376,10 +428,10 @@ async fn data_moves_from_etcd_through_both_databases_and_back_again() {
     let left_at = at_mariadb.revision().await;
     let mut at_etcd = Tenant::of_etcd(&world.etcd, &uid).await;
     nothing_is_lost(&mut at_etcd, OBJECTS, &written).await;
-    let mut left = at_mariadb.all("").await;
+    let mut left = at_mariadb.all_but_leases().await;
     // A key of kine's own.
     left.remove("health");
-    assert_eq!(at_etcd.all("").await, left);
+    assert_eq!(at_etcd.all_but_leases().await, left);
     assert!(at_etcd.revision().await > left_at, "revisions go on");
     world.until_ready_in("mover", "etcd").await;
     assert!(at_etcd.put("secrets/default/late", "late").await.unwrap());
@@ -400,6 +452,29 @@ where
     .await;
 }
 
+/// A copy into a database has begun.
+async fn until_there<Asked>(store: &str, uid: &str, databases: impl Fn() -> Asked)
+where
+    Asked: Future<Output = Result<String, String>>,
+{
+    eventually(&format!("the copy into {store} has begun"), || async {
+        let found = databases().await?;
+        when(found.contains(uid), || found)
+    })
+    .await;
+}
+
+/// The store that is moved to stops answering for as long as it takes to see that the one before is written to.
+async fn is_interrupted(world: &World, target: &SqlServer, before: &str, traffic: &Traffic) {
+    target.freeze(true).await;
+    world
+        .until_condition("mover", "DataStoreReady", "MigrationInterrupted")
+        .await;
+    traffic.until_writing().await;
+    world.until_in("mover", before).await;
+    target.freeze(false).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_database_that_fails_leaves_everything_in_the_etcd_until_it_is_back() {
     const OBJECTS: usize = 3_000;
@@ -410,20 +485,10 @@ async fn a_database_that_fails_leaves_everything_in_the_etcd_until_it_is_back() 
     let uid = world.control_plane_in_etcd("mover").await;
     let at_etcd = Tenant::of_etcd(&world.etcd, &uid).await;
     fill(&at_etcd, OBJECTS).await;
-    let traffic = traffic(&at_etcd);
+    let traffic = traffic(&at_etcd, "postgres");
     world.change("mover", json!({"dataStore": "postgres"})).await;
-    eventually("the copy has begun", || async {
-        let found = postgres.run("SELECT datname FROM pg_database").await?;
-        when(found.contains(&uid), || found)
-    })
-    .await;
-    postgres.freeze(true).await;
-    world
-        .until_condition("mover", "DataStoreReady", "MigrationInterrupted")
-        .await;
-    traffic.until_writing().await;
-    world.until_in("mover", "etcd").await;
-    postgres.freeze(false).await;
+    until_there("postgres", &uid, || postgres.run("SELECT datname FROM pg_database")).await;
+    is_interrupted(&world, &postgres, "etcd", &traffic).await;
     world.until_ready_in("mover", "postgres").await;
     let kine = Kine::start(&world, "mover").await;
     let mut at_postgres = kine.tenant().await;
@@ -447,20 +512,10 @@ async fn a_database_that_fails_leaves_everything_in_the_one_before_until_it_is_b
     let first_kine = Kine::start(&world, "mover").await;
     let at_postgres = first_kine.tenant().await;
 
-    let traffic = traffic(&at_postgres);
+    let traffic = traffic(&at_postgres, "mariadb");
     world.change("mover", json!({"dataStore": "mariadb"})).await;
-    eventually("the copy has begun", || async {
-        let found = mariadb.run("SHOW DATABASES").await?;
-        when(found.contains(&uid), || found)
-    })
-    .await;
-    mariadb.freeze(true).await;
-    world
-        .until_condition("mover", "DataStoreReady", "MigrationInterrupted")
-        .await;
-    traffic.until_writing().await;
-    world.until_in("mover", "postgres").await;
-    mariadb.freeze(false).await;
+    until_there("mariadb", &uid, || mariadb.run("SHOW DATABASES")).await;
+    is_interrupted(&world, &mariadb, "postgres", &traffic).await;
     world.until_ready_in("mover", "mariadb").await;
     let second_kine = Kine::start(&world, "mover").await;
     let mut at_mariadb = second_kine.tenant().await;
@@ -472,7 +527,7 @@ async fn a_database_that_fails_leaves_everything_in_the_one_before_until_it_is_b
 
 /// A move during which operators come and go.
 async fn moves_with_killed_operators(world: &World, from: &Tenant, to: &str) -> (Operator, BTreeMap<String, String>) {
-    let traffic = traffic(from);
+    let traffic = traffic(from, to);
     world.change("mover", json!({"dataStore": to})).await;
     for lived_ms in (0_u64..10).map(|round| 200 + round * 200) {
         let operator = world.operate();

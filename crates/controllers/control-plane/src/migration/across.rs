@@ -16,7 +16,7 @@ use super::following::Following;
 use super::keyspace::{BATCH_OPERATIONS, Change, Entry, Keyspace};
 use super::leases::Leases;
 use crate::datastore::error::StoreError;
-use crate::datastore::kine_table::{KineTable, PREFIX, Row};
+use crate::datastore::kine_table::{KineTable, PREFIX, RENEWED, Row};
 
 /// Revisions before the newest that are looked at again: a row may be seen later than one with a higher revision.
 const OVERLAP: i64 = 1_000;
@@ -279,13 +279,14 @@ impl Across {
         };
         self.refuse_strangers().await?;
         match &mut self.target {
-            Target::Etcd(target) => target.raise_revision(mark + 1).await?,
+            // Leases are renewed meanwhile, and each has a revision.
+            Target::Etcd(target) => target.raise_revision(mark + RAISE_MARGIN / 2).await?,
             Target::Kine(target) => {
                 let revision = self.next.max(mark) + RAISE_MARGIN;
                 let failed = target.failed();
                 target.table.complete(revision).await.map_err(failed)?;
                 let failed = target.failed();
-                target.table.freeze().await.map_err(failed)?;
+                target.table.close().await.map_err(failed)?;
             }
         }
         if let Source::Etcd(source) = &self.source {
@@ -294,12 +295,13 @@ impl Across {
         Ok(keys)
     }
 
-    /// What expires may be gone on one side.
+    /// What expires may be gone on one side, and what is renewed meanwhile is newer on the other.
     async fn compare(&mut self, revision: i64) -> Result<usize, Error> {
         let (mut keys, mut found, mut wrong) = (0, 0, Vec::new());
         let mut at = Some(self.begin(revision));
         while let Some(here) = at {
-            let (entries, next) = self.page(here).await?;
+            let (mut entries, next) = self.page(here).await?;
+            entries.retain(|entry| !is_renewed(&entry.key));
             keys += entries.len();
             for entries in looked_up(&entries) {
                 let there = self.find(entries).await?;
@@ -346,7 +348,7 @@ impl Across {
 
     async fn count(&mut self) -> Result<usize, Error> {
         let count = match &mut self.target {
-            Target::Etcd(target) => target.count().await?,
+            Target::Etcd(target) => target.count_others().await?,
             Target::Kine(target) => {
                 let failed = target.failed();
                 target.table.count().await.map_err(failed)?
@@ -441,6 +443,10 @@ fn looked_up(entries: &[Entry]) -> Vec<&[Entry]> {
         portions.push(&entries[from..]);
     }
     portions
+}
+
+fn is_renewed(key: &[u8]) -> bool {
+    RENEWED.iter().any(|lease| key.starts_with(lease.as_bytes()))
 }
 
 fn relative(name: &str) -> Vec<u8> {

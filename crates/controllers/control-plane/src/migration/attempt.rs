@@ -397,7 +397,7 @@ impl Copy {
         };
         target.ensure(to, unrecorded).await?;
         if let Some(keys) = target.keys(to) {
-            keys.freeze().await?;
+            keys.close().await?;
         }
         source.thaw(from).await?;
         if let (Some(source), Some(target)) = (source.keys(from), target.keys(to)) {

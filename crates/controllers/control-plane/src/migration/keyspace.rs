@@ -14,6 +14,7 @@ use etcd_client::{
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::error::Error;
+use crate::datastore::kine_table::RENEWED;
 
 /// How long one question may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -27,10 +28,6 @@ const BATCH_BYTES: usize = 512 * 1024;
 /// Writes under way at a time while revisions are made up for, and writes until it is looked how far that is.
 const AT_ONCE: usize = 128;
 const ROUND: i64 = 1_000;
-
-/// Namespaces whose leases can be written while everything else stands still: nodes and components that cannot renew theirs
-/// stop. Nobody reads old ones, so what is written meanwhile may be lost.
-const RENEWED: [&str; 2] = ["kube-node-lease", "kube-system"];
 
 /// A key as it is, or was.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,13 +182,19 @@ impl Keyspace {
         Ok(answers.map(entry).collect())
     }
 
-    /// Keys that are there now.
-    pub(super) async fn count(&self) -> Result<i64, Error> {
-        let options = GetOptions::new().with_range(self.end.clone()).with_count_only();
+    /// Keys that are there now, without the [`RENEWED`].
+    pub(super) async fn count_others(&self) -> Result<i64, Error> {
+        let mut count = self.count(self.range()).await?;
+        for lease in RENEWED {
+            count -= self.count(within(&self.schema, lease)).await?;
+        }
+        Ok(count)
+    }
+
+    async fn count(&self, (first, end): (Vec<u8>, Vec<u8>)) -> Result<i64, Error> {
+        let options = GetOptions::new().with_range(end).with_count_only();
         let mut kv = self.kv.clone();
-        let found = self
-            .ask("count keys", kv.get(self.first.clone(), Some(options)))
-            .await?;
+        let found = self.ask("count keys", kv.get(first, Some(options))).await?;
         Ok(found.count())
     }
 
@@ -273,12 +276,17 @@ impl Keyspace {
         self.unmark().await
     }
 
-    /// Takes the control plane's right to write away, but for the leases that it lives by. Whoever it is: no request of a
-    /// tenant, an administrator's or a controller's, changes anything from here on, and reads go on.
+    /// Takes the control plane's right to write away, but for the [`RENEWED`]. Whoever it is: no request of a tenant, an
+    /// administrator's or a controller's, changes anything else from here on, and reads go on.
     pub(super) async fn freeze(&self) -> Result<(), Error> {
-        for (key, end) in RENEWED.map(|namespace| within(&self.schema, &format!("leases/{namespace}/"))) {
+        for (key, end) in RENEWED.map(|lease| within(&self.schema, lease)) {
             self.permit(Permission::read_write(key).with_range_end(end)).await?;
         }
+        self.close().await
+    }
+
+    /// Takes the right to write away, where nobody has begun to write.
+    pub(super) async fn close(&self) -> Result<(), Error> {
         // The right to a range that is there already is replaced in one step, so reads never fail.
         let (key, end) = self.range();
         self.permit(Permission::read(key).with_range_end(end)).await
@@ -288,7 +296,7 @@ impl Keyspace {
     pub(super) async fn thaw(&self) -> Result<(), Error> {
         let (key, end) = self.range();
         self.permit(Permission::read_write(key).with_range_end(end)).await?;
-        for (key, end) in RENEWED.map(|namespace| within(&self.schema, &format!("leases/{namespace}/"))) {
+        for (key, end) in RENEWED.map(|lease| within(&self.schema, lease)) {
             let options = RoleRevokePermissionOptions::new().with_range_end(end);
             let mut client = self.client.clone();
             let revoke = client.role_revoke_permission(self.schema.as_str(), key, Some(options));

@@ -23,6 +23,9 @@ use self::postgres::PostgresTable;
 
 /// Where API servers behind kine keep their keys.
 pub(crate) const PREFIX: &str = "/registry/";
+/// Keys that are written while all others stand still, behind the prefix of any store: the leases of components and nodes,
+/// which stop when they cannot renew theirs. Nobody reads old ones, so what is written there meanwhile may be lost.
+pub(crate) const RENEWED: [&str; 2] = ["leases/kube-node-lease/", "leases/kube-system/"];
 /// A key of kine's own below the prefix, and what it says.
 const HEALTH: (&str, &str) = ("/registry/health", r#"{"health":"true"}"#);
 
@@ -96,11 +99,12 @@ impl KineTable {
         self.number("read the revision", statement).await
     }
 
-    /// Keys that are there now.
+    /// Keys that are there now, without the [`RENEWED`].
     pub(crate) async fn count(&mut self) -> Result<i64, StoreError> {
         let statement = "SELECT CAST(COUNT(*) AS CHAR(20)) FROM kine JOIN (SELECT MAX(id) AS id FROM kine WHERE name LIKE \
                          '/registry/%' GROUP BY name) AS latest ON latest.id = kine.id WHERE deleted = 0 AND name <> \
-                         '/registry/health'";
+                         '/registry/health' AND name NOT LIKE '/registry/leases/kube-node-lease/%' AND name NOT LIKE \
+                         '/registry/leases/kube-system/%'";
         self.number("count keys", statement).await
     }
 
@@ -172,10 +176,15 @@ impl KineTable {
         Ok(either!(self, table => Box::pin(table.complete(revision, health, says.as_bytes())).await)?)
     }
 
-    /// Has the server refuse new rows, whoever of the control plane's pods sends them. Returns when writes that were under way
-    /// have ended; reads go on. Can be repeated.
+    /// Has the server refuse new rows but the [`RENEWED`], whoever of the control plane's pods sends them. Returns when writes
+    /// that were under way have ended; reads go on. Can be repeated.
     pub(crate) async fn freeze(&mut self) -> Result<(), StoreError> {
-        either!(self, table => Box::pin(table.freeze()).await)
+        Ok(either!(self, table => Box::pin(table.freeze()).await)?)
+    }
+
+    /// Has the server refuse all new rows, in a table that no kine has written to yet. Can be repeated.
+    pub(crate) async fn close(&mut self) -> Result<(), StoreError> {
+        either!(self, table => Box::pin(table.close()).await)
     }
 
     /// Has the server take new rows again. Can be repeated.

@@ -1,7 +1,7 @@
 //! MySQL's side of [`super::KineTable`].
 //!
-//! New rows are refused by a trigger: rights on a database count from the next connection on, and ending connections would
-//! end reads. Users of control planes have no right to triggers. The server has to let the DataStore's user make one: with
+//! New rows are refused by a trigger, before they are given a revision: rights on a database count from the next connection on,
+//! and ending connections would end reads. Users of control planes have no right to triggers. The server has to let the DataStore's user make one: with
 //! binary logs, that takes `log_bin_trust_function_creators` or all rights.
 
 use mysql_async::prelude::Queryable as _;
@@ -29,6 +29,9 @@ const TABLE: [&str; 6] = [
 /// What the server says to making what is there.
 const TABLE_THERE: &str = "1050";
 const TRIGGER_THERE: &str = "1359";
+
+const REFUSE: &str =
+    "SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'the data of this control plane moves to another DataStore'";
 
 /// Rows of one statement.
 const ROWS: usize = 100;
@@ -170,11 +173,22 @@ impl MySqlTable {
         self.commit().await
     }
 
-    /// Making a trigger waits until writes that have begun have ended.
-    pub(super) async fn freeze(&mut self) -> Result<(), StoreError> {
+    pub(super) async fn freeze(&mut self) -> Result<(), SqlError> {
+        let refuse_others = format!(
+            "IF NEW.name NOT LIKE '/registry/leases/kube-node-lease/%' AND NEW.name NOT LIKE \
+             '/registry/leases/kube-system/%' THEN {REFUSE}; END IF"
+        );
+        self.make_trigger(&refuse_others).await
+    }
+
+    pub(super) async fn close(&mut self) -> Result<(), StoreError> {
+        Ok(self.make_trigger(REFUSE).await?)
+    }
+
+    /// Making one waits until writes that have begun have ended.
+    async fn make_trigger(&mut self, body: &str) -> Result<(), SqlError> {
         let statement = format!(
-            "CREATE TRIGGER {0}.`cotenant_moves` BEFORE INSERT ON {0}.`kine` FOR EACH ROW SIGNAL SQLSTATE '45000' SET \
-             MESSAGE_TEXT = 'the data of this control plane moves to another DataStore'",
+            "CREATE TRIGGER {0}.`cotenant_moves` BEFORE INSERT ON {0}.`kine` FOR EACH ROW {body}",
             self.schema
         );
         let step = "have writes refused";
@@ -184,7 +198,7 @@ impl MySqlTable {
             .await?;
         match self.administrator.order(step, &statement).await {
             Err(error) if error.code() == TRIGGER_THERE => Ok(()),
-            made => Ok(made?),
+            made => made,
         }
     }
 

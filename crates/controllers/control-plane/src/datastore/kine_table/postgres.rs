@@ -1,8 +1,10 @@
 //! PostgreSQL's side of [`super::KineTable`].
 //!
-//! New rows are refused by taking the right to insert from the table's owner, the only one who has it. The owner could give
-//! it back to itself, which kine does not; it would harm nobody but itself. The right is asked for with each statement, so
-//! connections stay, and reads with them.
+//! In a table that is left, new rows are refused by a trigger, which lets leases pass. It also gives them their revisions, in
+//! place of the column's default: that would have used one up for each row that is refused, and kine, which waits a second at
+//! each revision that is missing, would answer late. In a table that is moved to, the right to insert is taken from the owner,
+//! the only one who has it. The owner could undo either, which kine does not; it would harm nobody but itself. Connections
+//! stay, and reads with them.
 
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row as SqlRow};
@@ -29,6 +31,42 @@ CREATE INDEX IF NOT EXISTS kine_list_query_index ON public.kine (name, id DESC, 
 /// Waiting for a lock is waiting in front of everybody else's writes.
 const SESSION: &str = "SET search_path = pg_catalog, public; SET lock_timeout = '5s'; SET statement_timeout = '20s'; \
                        SET default_transaction_read_only = off";
+
+const FREEZE: &str = r"
+ROLLBACK;
+BEGIN;
+ALTER TABLE public.kine ALTER COLUMN id DROP DEFAULT;
+CREATE OR REPLACE FUNCTION public.cotenant_moves() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $body$
+BEGIN
+    IF starts_with(NEW.name, '/registry/leases/kube-node-lease/') OR starts_with(NEW.name, '/registry/leases/kube-system/') THEN
+        NEW.id := nextval(pg_get_serial_sequence('public.kine', 'id')::regclass);
+        RETURN NEW;
+    END IF;
+    RAISE insufficient_privilege USING MESSAGE = 'the data of this control plane moves to another DataStore';
+END
+$body$;
+DROP TRIGGER IF EXISTS cotenant_moves ON public.kine;
+CREATE TRIGGER cotenant_moves BEFORE INSERT ON public.kine FOR EACH ROW EXECUTE FUNCTION public.cotenant_moves();
+COMMIT;
+";
+
+/// Locks that hold up reads are taken only if there is something to undo.
+const THAW: &str = r"
+ROLLBACK;
+BEGIN;
+DO $body$
+BEGIN
+    IF EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'public.kine'::regclass AND tgname = 'cotenant_moves') THEN
+        DROP TRIGGER cotenant_moves ON public.kine;
+        DROP FUNCTION IF EXISTS public.cotenant_moves();
+        EXECUTE format('ALTER TABLE public.kine ALTER COLUMN id SET DEFAULT nextval(%L::regclass)',
+            pg_get_serial_sequence('public.kine', 'id'));
+    END IF;
+END
+$body$;
+GRANT INSERT ON public.kine TO CURRENT_USER;
+COMMIT;
+";
 
 pub(crate) struct PostgresTable {
     /// As the control plane's user, connected to its database.
@@ -141,8 +179,13 @@ impl PostgresTable {
         self.order("count rows", "ANALYZE public.kine").await
     }
 
+    /// The lock that this takes waits until writes that have begun are in the table.
+    pub(super) async fn freeze(&mut self) -> Result<(), SqlError> {
+        self.order("have writes refused", FREEZE).await
+    }
+
     /// The lock waits until writes that have begun are in the table; those behind it see that they may not any more.
-    pub(super) async fn freeze(&mut self) -> Result<(), StoreError> {
+    pub(super) async fn close(&mut self) -> Result<(), StoreError> {
         let statement = "ROLLBACK; BEGIN; LOCK TABLE public.kine IN SHARE MODE; REVOKE INSERT ON public.kine FROM \
                          CURRENT_USER; COMMIT";
         let step = "have writes refused";
@@ -158,8 +201,7 @@ impl PostgresTable {
     }
 
     pub(super) async fn thaw(&mut self) -> Result<(), SqlError> {
-        let statement = "GRANT INSERT ON public.kine TO CURRENT_USER";
-        self.order("have writes taken", statement).await
+        self.order("have writes taken", THAW).await
     }
 
     async fn order(&self, step: &'static str, statement: &str) -> Result<(), SqlError> {
