@@ -5,6 +5,8 @@
 //! (`cargo xtask bench savings`), and is told with its price in the documentation of the annotation.
 
 use api::kamaji::v1alpha1::TenantControlPlane;
+use expressions::quantity::Quantity;
+use k8s_openapi::api::core::v1::ResourceRequirements;
 
 use crate::denial::Denial;
 
@@ -39,7 +41,7 @@ impl Profile {
     pub fn gogc(self) -> Option<u32> {
         match self {
             Self::Usual => None,
-            Self::Small => Some(10),
+            Self::Small => Some(20),
         }
     }
 
@@ -52,6 +54,18 @@ impl Profile {
                 ("etcd-db-metric-poll-interval", "0"),
             ],
         }
+    }
+
+    /// Whether a component runs on one core at a time. With more, each of its hundreds of timers wakes threads on others that
+    /// find nothing to do. With one, on a machine that is busy, controller managers were seen to start a second time. What is
+    /// given more than one CPU has use for more.
+    pub fn one_core(self, resources: Option<&ResourceRequirements>) -> bool {
+        let given = resources.map(|resources| [&resources.requests, &resources.limits]);
+        let given = given.into_iter().flatten().flatten();
+        let many = given
+            .filter_map(|amounts| Quantity::parse(amounts.get("cpu")?).ok())
+            .any(|cpus| cpus > Quantity::ONE);
+        self == Self::Small && !many
     }
 
     /// Of the controller manager and the scheduler.
@@ -95,7 +109,8 @@ pub(super) fn change(old: &TenantControlPlane, new: &TenantControlPlane) -> Opti
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use rstest::rstest;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -143,5 +158,18 @@ mod tests {
     fn the_usual_profile_changes_nothing() {
         assert_eq!(Profile::Usual.gogc(), None);
         assert!(Profile::Usual.api_server().is_empty() && Profile::Usual.leases().is_empty());
+    }
+
+    #[rstest]
+    #[case::nothing_said(json!({}), true)]
+    #[case::a_part_of_one(json!({"requests": {"cpu": "500m"}}), true)]
+    #[case::one(json!({"requests": {"cpu": "250m"}, "limits": {"cpu": "1000m"}}), true)]
+    #[case::more_asked_for(json!({"requests": {"cpu": "1001m"}}), false)]
+    #[case::more_allowed(json!({"requests": {"cpu": "100m"}, "limits": {"cpu": "2"}}), false)]
+    #[case::memory_alone(json!({"limits": {"memory": "4Gi"}}), true)]
+    fn small_ones_run_on_one_core_unless_they_are_given_more(#[case] resources: Value, #[case] expected: bool) {
+        let resources = serde_json::from_value(resources).unwrap();
+        assert_eq!(Profile::Small.one_core(Some(&resources)), expected);
+        assert!(!Profile::Usual.one_core(Some(&resources)));
     }
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use api::kamaji::names::PAUSED_ANNOTATION;
 use api::kamaji::v1alpha1::TenantControlPlane;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Container, EnvVar};
+use k8s_openapi::api::core::v1::{Container, EnvVar, Probe};
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
@@ -35,6 +35,8 @@ struct Row {
     env: Values,
     /// Flags without dashes.
     flags: ByComponent,
+    /// How often kubelet asks whether a component is ready, if that is another period: seconds.
+    ready_seconds: Option<i32>,
 }
 
 const SLOW_LEASES: Values = &[
@@ -52,11 +54,20 @@ const NO_POLLS: Values = &[
 const ROWS: &[Row] = &[
     row("as rendered", &[], &[]),
     row("as rendered (2)", &[], &[]),
-    row("plain", &[("GOGC", None)], PLAIN),
-    row("plain (2)", &[("GOGC", None)], PLAIN),
+    row("plain", NO_VARIABLES, PLAIN),
+    row("plain (2)", NO_VARIABLES, PLAIN),
     row("GOGC=50", &[("GOGC", Some("50"))], &[]),
     row("GOGC=10", &[("GOGC", Some("10"))], &[]),
-    row("GOMAXPROCS=1", &[("GOMAXPROCS", Some("1"))], &[]),
+    row("one core", &[("GOMAXPROCS", Some("1"))], &[]),
+    row("ready every 2 s", &[], &[]).ready_every(2),
+    row(
+        "leases every 5 s",
+        &[],
+        &[
+            ("kube-controller-manager", &[("leader-elect-retry-period", Some("5s"))]),
+            ("kube-scheduler", &[("leader-elect-retry-period", Some("5s"))]),
+        ],
+    ),
     row(
         "leases every 10 s",
         &[],
@@ -111,15 +122,26 @@ const ROWS: &[Row] = &[
             ),
         ],
     ),
+    row("small", &[("GOMAXPROCS", Some("1")), ("GOGC", Some("20"))], SMALL),
     row(
-        "small",
-        &[("GOGC", Some("10"))],
-        &[
-            ("kube-apiserver", NO_POLLS),
-            ("kube-controller-manager", SLOW_LEASES),
-            ("kube-scheduler", SLOW_LEASES),
-        ],
+        "small with GOGC=25",
+        &[("GOMAXPROCS", Some("1")), ("GOGC", Some("25"))],
+        SMALL,
     ),
+    row(
+        "small with GOGC=10",
+        &[("GOMAXPROCS", Some("1")), ("GOGC", Some("10"))],
+        SMALL,
+    ),
+];
+
+const NO_VARIABLES: Values = &[("GOGC", None)];
+
+/// The flags of the profile `small`.
+const SMALL: ByComponent = &[
+    ("kube-apiserver", NO_POLLS),
+    ("kube-controller-manager", SLOW_LEASES),
+    ("kube-scheduler", SLOW_LEASES),
 ];
 
 /// The flags of the peer, where ours are others.
@@ -133,7 +155,21 @@ const FEWER_CONTROLLERS: &str = "*,bootstrapsigner,tokencleaner,-cronjob-control
     -cloud-node-lifecycle-controller";
 
 const fn row(name: &'static str, env: Values, flags: ByComponent) -> Row {
-    Row { name, env, flags }
+    Row {
+        name,
+        env,
+        flags,
+        ready_seconds: None,
+    }
+}
+
+impl Row {
+    const fn ready_every(self, seconds: i32) -> Self {
+        Self {
+            ready_seconds: Some(seconds),
+            ..self
+        }
+    }
 }
 
 /// `named`: which rows; all when there are none.
@@ -203,6 +239,13 @@ fn change(container: &mut Container, row: &Row) {
             value: Some(value.to_owned()),
             value_from: None,
         }));
+    }
+    if let (Some(seconds), Some(probe)) = (row.ready_seconds, &mut container.readiness_probe) {
+        *probe = Probe {
+            period_seconds: Some(seconds),
+            failure_threshold: Some(30 / seconds),
+            ..probe.clone()
+        };
     }
     let of_it = row.flags.iter().filter(|(component, _)| *component == container.name);
     for (name, value) in of_it.flat_map(|(_, flags)| *flags) {

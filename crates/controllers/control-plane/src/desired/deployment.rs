@@ -160,7 +160,7 @@ fn pod(hosted: &Hosted<'_>, wanted: &Wanted) -> PodSpec {
         controller_manager(hosted, wanted),
     ];
     containers.extend(own.map(|container| Container {
-        env: hosted.gogc.map(|percent| vec![variable("GOGC", percent.to_string())]),
+        env: variables(hosted, &container),
         ..container
     }));
     let mut volumes = wanted.additional_volumes.clone();
@@ -183,6 +183,15 @@ fn pod(hosted: &Hosted<'_>, wanted: &Wanted) -> PodSpec {
     kine::add(hosted, wanted, &mut pod);
     konnectivity::add(hosted, &mut pod);
     pod
+}
+
+/// What Go's runtime is told.
+fn variables(hosted: &Hosted<'_>, container: &Container) -> Option<Vec<EnvVar>> {
+    let one_core = profile::of(hosted).one_core(container.resources.as_ref());
+    let garbage = hosted.gogc.map(|percent| variable("GOGC", percent.to_string()));
+    let cores = one_core.then(|| variable("GOMAXPROCS", "1".to_owned()));
+    let all: Vec<EnvVar> = garbage.into_iter().chain(cores).collect();
+    Some(all).filter(|all| !all.is_empty())
 }
 
 pub(super) fn variable(name: &str, value: String) -> EnvVar {
@@ -268,8 +277,9 @@ type Patience = (i32, i32);
 
 /// As Kamaji's.
 const LIVENESS: Patience = (10, 3);
-/// The same half minute as Kamaji's 10 x 3, looked at more often, so that a pod is in the Service when it can serve.
-const READINESS: Patience = (2, 15);
+/// As Kamaji's: each look costs an idle component a handshake. The first is when the component has started, so that has to
+/// mean that it can serve.
+const READINESS: Patience = (10, 3);
 /// Every second for five minutes. Kamaji looks every ten seconds and kills after thirty, which costs a quiet machine
 /// ten seconds and a busy one the control plane.
 const STARTUP: Patience = (1, 300);
@@ -370,7 +380,7 @@ fn api_server(hosted: &Hosted<'_>, wanted: &Wanted) -> Container {
                 .as_ref()
                 .and_then(|all| all.api_server.as_ref()),
             port: hosted.exposure.port,
-            paths: ["/livez", "/readyz", "/livez"],
+            paths: ["/livez", "/readyz", "/readyz"],
             probes: wanted.probes.as_ref().and_then(|all| all.api_server.as_ref()),
         },
         wanted.probes.as_ref(),
