@@ -444,7 +444,8 @@ fn a_small_profile_tunes_all_components_and_yields_to_their_author() {
     tcp.metadata.annotations = Some([("cotenant.dev/profile".to_owned(), "small".to_owned())].into());
     let small = containers(&tcp);
     let added = |component: &str| {
-        assert_eq!(small[component].0, "GOGC=20 GOMAXPROCS=1");
+        let variables = (usual[component].0.as_str(), small[component].0.as_str());
+        assert_eq!(variables, ("GOGC=25", "GOGC=20 GOMAXPROCS=1"));
         assert!(usual[component].1.is_subset(&small[component].1));
         let added = small[component].1.difference(&usual[component].1);
         added.map(String::as_str).collect::<Vec<_>>()
