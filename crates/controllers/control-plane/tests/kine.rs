@@ -11,9 +11,6 @@ use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
 use bed::operator::Operator;
 use bed::{create, datastore, install};
 use control_plane_controller::Settings;
-use control_plane_controller::datastore::nats::{NatsLogin, NatsStore};
-use control_plane_controller::datastore::pod_access::SharedLogin;
-use control_plane_controller::datastore::tls::ClientTls;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret};
@@ -69,21 +66,6 @@ async fn until_ready(client: &Client, name: &str) {
         Err(format!("{:#?}", states.collect::<Vec<_>>()))
     })
     .await;
-}
-
-async fn store(nats: &NatsFixture) -> NatsStore {
-    let login = NatsLogin {
-        endpoint: nats.endpoint.clone(),
-        login: SharedLogin {
-            user: nats.user.clone(),
-            password: nats.password.clone(),
-        },
-        tls: Some(ClientTls {
-            ca_pem: nats.ca_cert_pem.clone(),
-            client: Some(nats.client.clone()),
-        }),
-    };
-    NatsStore::connect(&login).await.unwrap()
 }
 
 async fn until_refused(client: &Client, name: &str, message: &str) {
@@ -172,7 +154,7 @@ impl World {
         let nats = NatsFixture::start_on(self.cluster.local().subnet().machine()).await;
         datastore::create(&self.client, NAMESPACE, "nats", &nats).await;
         let uid = self.start("first", "nats", PORT).await;
-        let mut there = store(&nats).await;
+        let mut there = datastore::nats_store(&nats).await;
         assert_eq!(there.held(&uid).await.unwrap().schemas, [uid.as_str()]);
         assert!(there.has_bucket(&uid).await.unwrap());
 

@@ -10,20 +10,22 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use api::kamaji::names::PASSWORD_KNOWN_ANNOTATION;
+use api::kamaji::v1alpha1::DataStore;
 use bed::operator::Operator;
 use bed::traffic::{Traffic, Written, written_name};
-use bed::{World, eventually, when};
+use bed::{World, datastore, eventually, when};
 use etcd_client::{
     Certificate, Client as EtcdClient, Compare, CompareOp, ConnectOptions, Error as EtcdError, GetOptions, Identity,
     PutOptions, TlsOptions, Txn, TxnOp,
 };
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
-use kube::ResourceExt;
+use kube::{Api, ResourceExt};
 use local::guard::GuardedDirectory;
 use local::process::{Process, Spec};
 use serde_json::json;
-use testbed::{EtcdFixture, SqlServer};
+use testbed::{EtcdFixture, NatsFixture, SqlServer};
 use tokio::task::AbortHandle;
 
 impl World {
@@ -438,6 +440,128 @@ async fn data_moves_from_etcd_through_both_databases_and_back_again() {
     drop(second_kine);
     until_gone("mariadb", &uid, || mariadb.run("SHOW DATABASES")).await;
     operator.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn data_moves_into_nats_and_from_there_to_another_and_out_again() {
+    const OBJECTS: usize = 2_000;
+    let world = World::with_node("etcd").await;
+    let (postgres, nats, another) = (
+        SqlServer::postgres().await,
+        NatsFixture::start().await,
+        NatsFixture::start().await,
+    );
+    world.add_datastore("postgres", &postgres).await;
+    world.add_datastore("nats", &nats).await;
+    world.add_datastore("another", &another).await;
+    let operator = world.operate();
+    let uid = world.control_plane_in_etcd("mover").await;
+    let mut at_etcd = Tenant::of_etcd(&world.etcd, &uid).await;
+    fill(&at_etcd, OBJECTS).await;
+    let lease = at_etcd.client.lease_grant(3600, None).await.unwrap().id();
+    let expires = PutOptions::new().with_lease(lease);
+    let event = at_etcd.key("events/default/one");
+    at_etcd.client.put(event, "event", Some(expires)).await.unwrap();
+    let mut written = BTreeMap::new();
+
+    moves(&world, &mut at_etcd, "nats", OBJECTS, &mut written).await;
+    let left_at = at_etcd.revision().await;
+    let kine = Kine::start(&world, "mover").await;
+    let mut at_nats = kine.tenant().await;
+    nothing_is_lost(&mut at_nats, OBJECTS, &written).await;
+    assert!(at_nats.revision().await > left_at, "revisions go on");
+    assert_eq!(at_nats.get("events/default/one").await.unwrap().unwrap().0, "event");
+    let datastores: Api<DataStore> = Api::all(world.client.clone());
+    let known = datastores.get("nats").await.unwrap().annotations()[PASSWORD_KNOWN_ANNOTATION].clone();
+    assert!(known.starts_with(&uid), "{known}");
+    world.until_ready_in("mover", "nats").await;
+    assert!(at_nats.put("secrets/default/late", "late").await.unwrap());
+    assert!(at_nats.delete("secrets/default/late").await.unwrap());
+    let (_, object_revision) = at_nats.get(&object(7).0).await.unwrap().unwrap();
+    assert!(object_revision > left_at, "of objects as well");
+
+    moves(&world, &mut at_nats, "another", OBJECTS, &mut written).await;
+    let left_at = at_nats.revision().await;
+    let next_kine = Kine::start(&world, "mover").await;
+    let mut at_another = next_kine.tenant().await;
+    nothing_is_lost(&mut at_another, OBJECTS, &written).await;
+    assert_eq!(at_another.all_but_leases().await, at_nats.all_but_leases().await);
+    assert!(at_another.revision().await > left_at, "revisions go on");
+    world.until_ready_in("mover", "another").await;
+    drop(kine);
+    until_gone("nats", &uid, || bucket(&nats, &uid)).await;
+
+    moves(&world, &mut at_another, "postgres", OBJECTS, &mut written).await;
+    let left_at = at_another.revision().await;
+    let last_kine = Kine::start(&world, "mover").await;
+    let mut at_postgres = last_kine.tenant().await;
+    nothing_is_lost(&mut at_postgres, OBJECTS, &written).await;
+    assert_eq!(at_postgres.all_but_leases().await, at_another.all_but_leases().await);
+    assert!(at_postgres.revision().await > left_at, "revisions go on");
+    world.until_ready_in("mover", "postgres").await;
+    assert!(at_postgres.put("secrets/default/late", "late").await.unwrap());
+    let secret = world.secret("mover-datastore-config").await;
+    assert_ne!(
+        secret["DB_PASSWORD"], another.password,
+        "that is everybody's who is there"
+    );
+    drop(next_kine);
+    until_gone("another", &uid, || bucket(&another, &uid)).await;
+    operator.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_nats_that_fails_leaves_everything_where_it_was_until_it_is_back() {
+    const OBJECTS: usize = 3_000;
+    let world = World::with_node("etcd").await;
+    let (nats, another) = (NatsFixture::start().await, NatsFixture::start().await);
+    world.add_datastore("nats", &nats).await;
+    world.add_datastore("another", &another).await;
+    let operator = world.operate();
+    let uid = world.control_plane_in_etcd("mover").await;
+    let at_etcd = Tenant::of_etcd(&world.etcd, &uid).await;
+    fill(&at_etcd, OBJECTS).await;
+    let (operator, mut written) = {
+        operator.kill().await;
+        moves_with_killed_operators(&world, &at_etcd, "nats").await
+    };
+    let kine = Kine::start(&world, "mover").await;
+    let mut at_nats = kine.tenant().await;
+    nothing_is_lost(&mut at_nats, OBJECTS, &written).await;
+
+    let traffic = traffic(&at_nats, "another");
+    world.change("mover", json!({"dataStore": "another"})).await;
+    until_there("another", &uid, || bucket(&another, &uid)).await;
+    another.stop().await;
+    world
+        .until_condition("mover", "DataStoreReady", "MigrationInterrupted")
+        .await;
+    traffic.until_writing().await;
+    world.until_in("mover", "nats").await;
+    another.restart().await;
+    world.until_ready_in("mover", "another").await;
+    written.extend(traffic.end_where_it_was_left().await);
+    let next_kine = Kine::start(&world, "mover").await;
+    let mut at_another = next_kine.tenant().await;
+    nothing_is_lost(&mut at_another, OBJECTS, &written).await;
+    drop(kine);
+    until_gone("nats", &uid, || bucket(&nats, &uid)).await;
+
+    // Whoever has left knows the password, so nobody else gets in with it.
+    let second = world.create_control_plane("second", json!({"dataStore": "etcd"})).await;
+    world.until_ready_in("second", "etcd").await;
+    world.change("second", json!({"dataStore": "nats"})).await;
+    world.until_condition("second", "DataStoreReady", "PasswordKnown").await;
+    world.until_in("second", "etcd").await;
+    assert_eq!(bucket(&nats, &second.uid().unwrap()).await.unwrap(), "");
+    operator.kill().await;
+}
+
+/// The UID, if the NATS has its bucket.
+async fn bucket(nats: &NatsFixture, uid: &str) -> Result<String, String> {
+    let has = datastore::nats_store(nats).await.has_bucket(uid).await;
+    let has = has.map_err(|error| error.to_string())?;
+    Ok(if has { uid.to_owned() } else { String::new() })
 }
 
 /// The control plane's database is not among those that a server has.

@@ -214,7 +214,7 @@ fn data_store(tcp: &TenantControlPlane, around: &Surroundings<'_>) -> Option<Den
     })
 }
 
-/// Data moves from an etcd to any store but of NATS; elsewhere a control plane stays where it is.
+/// Data moves between any two stores, if all kinds are in one.
 fn migration(old: &TenantControlPlane, new: &TenantControlPlane, around: &Surroundings<'_>) -> Option<Denial> {
     const FIELD: &str = "spec.dataStore";
     let asked = new
@@ -233,24 +233,6 @@ fn migration(old: &TenantControlPlane, new: &TenantControlPlane, around: &Surrou
     // An object may be put right again, or change in other ways while it is wrong.
     if asked == current || new.spec.data_store == old.spec.data_store {
         return None;
-    }
-    let driver = |name: &str| {
-        let store = around
-            .data_stores
-            .iter()
-            .find(|store| store.metadata.name.as_deref() == Some(name));
-        store.map(|store| store.spec.driver)
-    };
-    // A store that is not there is complained about elsewhere.
-    let (from, to) = (driver(current)?, driver(asked)?);
-    if !super::data_store::is_moved(from) || !super::data_store::is_moved(to) {
-        let message = format!(
-            "{FIELD}: moving from {current}, which has driver {}, to {asked} with driver {} is not served by this version: \
-             data moves between stores of etcd, PostgreSQL and MySQL; keep {current}",
-            from.as_str(),
-            to.as_str()
-        );
-        return Some(Denial::new(FIELD, "NotYet", message));
     }
     (!new.spec.data_store_overrides.is_empty()).then(|| {
         let message = format!(
@@ -513,10 +495,10 @@ mod tests {
     #[case::goes_back("sql", Some("default"), "default", None)]
     #[case::moves_to_another_driver("default", None, "sql", None)]
     #[case::moves_from_another_driver("default", Some("sql"), "other", None)]
-    #[case::moves_to_nats("default", None, "nats", Some("NotYet"))]
-    #[case::moves_from_nats("nats", None, "sql", Some("NotYet"))]
+    #[case::moves_to_nats("default", None, "nats", None)]
+    #[case::moves_from_nats("nats", None, "sql", None)]
     #[case::moves_nowhere("default", None, "nowhere", Some("DataStoreMissing"))]
-    fn a_control_plane_moves_between_all_drivers_but_nats(
+    fn a_control_plane_moves_between_all_drivers(
         #[case] from: &str,
         #[case] recorded: Option<&str>,
         #[case] to: &str,

@@ -130,15 +130,6 @@ pub fn endpoint(endpoint: &str) -> Result<(String, u16), &'static str> {
         .ok_or("the host is neither a DNS name nor an address (IPv6 in brackets)")
 }
 
-/// Whether a control plane's data is moved between stores of this driver and others.
-pub fn is_moved(driver: Driver) -> bool {
-    match driver {
-        Driver::Etcd | Driver::PostgreSQL | Driver::MySQL => true,
-        // It takes one control plane, and has nobody whose right to write could be taken away but that one's own.
-        Driver::Nats => false,
-    }
-}
-
 /// Whether a store takes no further control plane, because it has another than `tcp`: in NATS all that log in can read
 /// everything.
 pub fn is_taken(

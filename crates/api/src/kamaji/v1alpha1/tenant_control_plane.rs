@@ -96,7 +96,7 @@ pub struct TenantControlPlaneSpec {
     #[serde(default, skip_serializing_if = "schema::is_default")]
     pub write_permissions: WritePermissions,
     /// Name of the DataStore that holds the cluster's objects; the operator's default if absent.
-    /// Cannot be unset later. Changing it moves the data, from and to etcd, PostgreSQL and MySQL.
+    /// Cannot be unset later. Changing it moves the data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_store: Option<String>,
     /// Name of the database, or prefix of the keys, within the DataStore. Defaults to the object's UID, which

@@ -1,4 +1,4 @@
-//! Records of moves in a database: what [`crate::migration`] writes down in both stores, in a table beside the one of
+//! Records of moves in a database or in NATS: what [`crate::migration`] writes down in both stores, beside the record of
 //! owners and as far out of tenants' reach.
 
 /// What may be written down of one owner.

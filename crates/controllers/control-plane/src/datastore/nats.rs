@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::claim::{Claim, Held, Unrecorded};
 use super::error::{ANSWER_WITHIN, StoreError};
+use super::moves::Order;
 use super::pod_access::SharedLogin;
 use super::sql::{Trouble, trouble_below};
 use super::tls::ClientTls;
@@ -145,6 +146,11 @@ impl NatsStore {
         Ok(Self { jetstream, password })
     }
 
+    /// What is needed to read and write a bucket.
+    pub(super) fn into_jetstream(self) -> Context {
+        self.jetstream
+    }
+
     /// Makes the store this control plane's. The bucket comes with kine. Can be repeated.
     pub async fn ensure(&mut self, claim: &Claim, unrecorded: Unrecorded) -> Result<(), StoreError> {
         claim.check(unrecorded)?;
@@ -176,13 +182,7 @@ impl NatsStore {
 
     /// Whoever comes first has the store.
     async fn write(&mut self, wanted: &Record) -> Result<(), StoreError> {
-        let config = kv::Config {
-            bucket: RECORDS.to_owned(),
-            description: "Which control plane this store holds".to_owned(),
-            history: 1,
-            ..kv::Config::default()
-        };
-        let records = answer("make the bucket of records", self.jetstream.create_key_value(config)).await?;
+        let records = self.records().await?;
         let text = serde_json::to_vec(wanted).map_err(|error| failed("write a record", error))?;
         let first = tokio::time::timeout(ANSWER_WITHIN, records.create(OWNER, text.into())).await;
         match first {
@@ -237,6 +237,44 @@ impl NatsStore {
         Ok(self.bucket(schema).await?.is_some())
     }
 
+    /// See [`super::moves`].
+    pub(super) async fn on_moves(&mut self, order: Order<'_>) -> Result<Option<String>, StoreError> {
+        const STEP: &str = "keep the record of a move";
+        let (Order::Read { owner, place } | Order::Write { owner, place, .. } | Order::Remove { owner, place }) = order;
+        let key = format!("moves.{owner}.{place}");
+        match order {
+            Order::Read { .. } => {
+                let Some(records) = self.bucket(RECORDS).await? else {
+                    return Ok(None);
+                };
+                let found = answer(STEP, records.get(key)).await?;
+                Ok(found.map(|text| String::from_utf8_lossy(&text).into_owned()))
+            }
+            Order::Write { record, .. } => {
+                let records = self.records().await?;
+                answer(STEP, records.put(key, record.to_owned().into())).await?;
+                Ok(None)
+            }
+            Order::Remove { .. } => {
+                if let Some(records) = self.bucket(RECORDS).await? {
+                    answer(STEP, records.purge(key)).await?;
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// The bucket of our own records, which is made if it is not there.
+    async fn records(&mut self) -> Result<kv::Store, StoreError> {
+        let config = kv::Config {
+            bucket: RECORDS.to_owned(),
+            description: "Which control plane this store holds".to_owned(),
+            history: 1,
+            ..kv::Config::default()
+        };
+        answer("make the bucket of records", self.jetstream.create_key_value(config)).await
+    }
+
     /// A record that is not ours to read is somebody's all the same.
     async fn record(&mut self) -> Result<Option<Record>, StoreError> {
         let Some(records) = self.bucket(RECORDS).await? else {
@@ -286,12 +324,15 @@ fn is_bucket(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(fits) && !name.eq_ignore_ascii_case(RECORDS)
 }
 
-fn failed(step: &'static str, source: impl Into<async_nats::Error>) -> StoreError {
+pub(super) fn failed(step: &'static str, source: impl Into<async_nats::Error>) -> StoreError {
     let source = source.into();
     NatsError::Step { step, source }.into()
 }
 
-async fn answer<T, E>(step: &'static str, question: impl Future<Output = Result<T, E>>) -> Result<T, StoreError>
+pub(super) async fn answer<T, E>(
+    step: &'static str,
+    question: impl Future<Output = Result<T, E>>,
+) -> Result<T, StoreError>
 where
     E: std::error::Error + Send + Sync + 'static,
 {

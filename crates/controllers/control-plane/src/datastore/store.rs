@@ -107,12 +107,13 @@ impl Store {
         }
     }
 
-    /// See [`super::moves`]. Nothing is on record where records of moves are kept elsewhere, or not at all.
+    /// See [`super::moves`]. Nothing is on record where records of moves are kept elsewhere.
     pub(crate) async fn on_moves(&mut self, order: Order<'_>) -> Result<Option<String>, StoreError> {
         match self {
-            Self::Etcd(_) | Self::Nats(_) => Ok(None),
+            Self::Etcd(_) => Ok(None),
             Self::Postgres(store) => Box::pin(store.on_moves(order)).await,
             Self::MySql(store) => Box::pin(store.on_moves(order)).await,
+            Self::Nats(store) => store.on_moves(order).await,
         }
     }
 

@@ -425,6 +425,10 @@ fn judge(wanted: &SecretRecipe, old: Option<&Secret>, signers: &Signers, clock: 
             if !is_untouched(old, data) {
                 return Err(Reason::Tampered);
             }
+            // A password of a store's own, in which the control plane was before, is no password of its user.
+            if pem("DB_USER")? != user {
+                return Err(Reason::OtherSubject);
+            }
             Ok(account(connection_string, schema, user, password))
         }
         Recipe::SharedCertificates => Ok(data.clone()),

@@ -1,11 +1,11 @@
-//! Making one store's keys another's where one of the two is a table of kine, or both are.
+//! Making one store's keys another's where kine keeps one of the two, or both.
 //!
 //! API servers keep their keys below `/<schema>/` in an etcd and below `/registry/` behind kine; what comes after that is the
 //! same and is what is compared. The two stores sort keys in different ways, so they are not walked side by side: each key of
 //! the first is looked up in the second, and the second must not have more.
 //!
-//! In a table, revisions are rows' own. The second store's begin after the first's, so none has to be made up for. What kine
-//! removes from the history of the first while that is read, is found by the comparison, and put right once.
+//! Behind kine, revisions are the changes' own. The second store's begin after the first's, so none has to be made up for. What
+//! kine removes from the history of the first while that is read, is found by the comparison, and put right once.
 
 use std::collections::BTreeMap;
 
@@ -16,19 +16,17 @@ use super::following::Following;
 use super::keyspace::{BATCH_OPERATIONS, Change, Entry, Keyspace};
 use super::leases::Leases;
 use crate::datastore::error::StoreError;
-use crate::datastore::kine_table::{KineTable, PREFIX, RENEWED, Row};
+use crate::datastore::kine::{Kine, PREFIX, RENEWED, Row};
 
-/// Revisions before the newest that are looked at again: a row may be seen later than one with a higher revision.
-const OVERLAP: i64 = 1_000;
 /// Bytes of values that are looked up at a time.
 const LOOKED_UP_BYTES: usize = 4 * 1024 * 1024;
 /// How values begin that are encrypted at rest.
 const ENCRYPTED: &[u8] = b"k8s:enc:";
 
-/// A table of the DataStore of this name.
+/// What kine keeps in the DataStore of this name.
 pub(super) struct Named {
     pub(super) store: String,
-    pub(super) table: KineTable,
+    pub(super) kine: Kine,
 }
 
 impl Named {
@@ -39,7 +37,7 @@ impl Named {
 
     async fn newest(&mut self) -> Result<i64, Error> {
         let failed = self.failed();
-        self.table.newest().await.map_err(failed)
+        self.kine.newest().await.map_err(failed)
     }
 }
 
@@ -67,7 +65,7 @@ pub(super) struct Across {
     source: Source,
     target: Target,
     tail: Option<Tail>,
-    /// The next revision in a table that is written to.
+    /// The next revision behind a kine that is written to.
     next: i64,
     leases: Leases,
 }
@@ -99,7 +97,7 @@ impl Across {
             }
             Source::Kine(source) => {
                 let newest = source.newest().await?;
-                self.tail = Some(Tail::Kine(newest - OVERLAP));
+                self.tail = Some(Tail::Kine(newest - source.kine.overlap()));
                 newest
             }
         };
@@ -113,7 +111,7 @@ impl Across {
             Target::Etcd(keys) => keys.clear().await,
             Target::Kine(target) => {
                 let failed = target.failed();
-                target.table.clear().await.map_err(failed)
+                target.kine.clear(self.next).await.map_err(failed)
             }
         }
     }
@@ -136,7 +134,7 @@ impl Across {
             return Ok(());
         };
         let failed = source.failed();
-        match source.table.strangers().await.map_err(failed)? {
+        match source.kine.strangers().await.map_err(failed)? {
             0 => Ok(()),
             count => Err(Error::Strangers {
                 store: source.store.clone(),
@@ -170,7 +168,7 @@ impl Across {
             }
             (Source::Kine(source), At::Kine { after }) => {
                 let failed = source.failed();
-                let (rows, last) = source.table.page(&after).await.map_err(failed)?;
+                let (rows, last) = source.kine.page(&after).await.map_err(failed)?;
                 let entries = rows.into_iter().map(entry).collect();
                 Ok((entries, last.map(|after| At::Kine { after })))
             }
@@ -223,13 +221,13 @@ impl Across {
         let Source::Kine(source) = &mut self.source else {
             return Ok((0, 0));
         };
-        let mark = source.newest().await?;
+        let (mark, overlap) = (source.newest().await?, source.kine.overlap());
         // What was looked at before is not counted again.
-        let known = seen + OVERLAP;
+        let known = seen + overlap;
         let (mut after, mut count) = (seen, 0);
         while let Source::Kine(source) = &mut self.source {
             let failed = source.failed();
-            let (rows, last) = source.table.changes(after, mark).await.map_err(failed)?;
+            let (rows, last) = source.kine.changes(after, mark).await.map_err(failed)?;
             let Some(last) = last else { break };
             after = last;
             count += rows.iter().filter(|row| row.id > known).count();
@@ -244,7 +242,7 @@ impl Across {
             }
             self.write(latest.into_values().collect()).await?;
         }
-        self.tail = Some(Tail::Kine(mark - OVERLAP));
+        self.tail = Some(Tail::Kine(mark - overlap));
         Ok((count, mark))
     }
 
@@ -254,12 +252,12 @@ impl Across {
             Source::Etcd(keys) => keys.freeze().await,
             Source::Kine(source) => {
                 let failed = source.failed();
-                source.table.freeze().await.map_err(failed)
+                source.kine.freeze().await.map_err(failed)
             }
         }
     }
 
-    /// Brings an etcd's revision near to the source's; a table's is set when it is complete.
+    /// Brings an etcd's revision near to the source's; behind kine it is set when all is there.
     pub(super) async fn raise(&mut self) -> Result<(), Error> {
         if let (Source::Kine(source), Target::Etcd(target)) = (&mut self.source, &self.target) {
             return super::attempt::raise(source.newest().await?, target).await;
@@ -284,9 +282,9 @@ impl Across {
             Target::Kine(target) => {
                 let revision = self.next.max(mark) + RAISE_MARGIN;
                 let failed = target.failed();
-                target.table.complete(revision).await.map_err(failed)?;
+                target.kine.complete(revision).await.map_err(failed)?;
                 let failed = target.failed();
-                target.table.close().await.map_err(failed)?;
+                target.kine.close().await.map_err(failed)?;
             }
         }
         if let Source::Etcd(source) = &self.source {
@@ -340,7 +338,7 @@ impl Across {
                 let names = entries.iter().map(|entry| name(&target.store, &entry.key));
                 let names = names.collect::<Result<Vec<_>, _>>()?;
                 let failed = target.failed();
-                let rows = target.table.find(&names).await.map_err(failed)?;
+                let rows = target.kine.find(&names).await.map_err(failed)?;
                 Ok(rows.into_iter().map(entry).collect())
             }
         }
@@ -351,7 +349,7 @@ impl Across {
             Target::Etcd(target) => target.count_others().await?,
             Target::Kine(target) => {
                 let failed = target.failed();
-                target.table.count().await.map_err(failed)?
+                target.kine.count().await.map_err(failed)?
             }
         };
         Ok(usize::try_from(count).unwrap_or_default())
@@ -387,7 +385,7 @@ impl Across {
                     self.next += 1;
                 }
                 let failed = target.failed();
-                target.table.replace(&rows).await.map_err(failed)
+                target.kine.replace(&rows).await.map_err(failed)
             }
         }
     }

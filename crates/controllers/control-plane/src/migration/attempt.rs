@@ -12,7 +12,7 @@ use kube::Client;
 
 use crate::datastore::claim::{Claim, Unrecorded};
 use crate::datastore::error::StoreError;
-use crate::datastore::kine_table::KineTable;
+use crate::datastore::kine::Kine;
 use crate::datastore::store::{Login, Store};
 use crate::desired::Account;
 
@@ -121,9 +121,9 @@ impl Opened {
         }
     }
 
-    /// The account's table, where there are tables. The user's password is made the one that is given.
-    async fn table(&mut self, account: &Account, password: Option<&str>) -> Result<Option<Named>, Error> {
-        if !matches!(self.store, Store::Postgres(_) | Store::MySql(_)) {
+    /// What kine keeps of the account, unless this is an etcd. The user's password is made the one that is given.
+    async fn kine(&mut self, account: &Account, password: Option<&str>) -> Result<Option<Named>, Error> {
+        if matches!(self.store, Store::Etcd(_)) {
             return Ok(None);
         }
         let claim = self.claim(account);
@@ -131,16 +131,16 @@ impl Opened {
         let (store, login, name) = (&mut self.store, &self.side.login, &self.side.name);
         let opened = async {
             store.set_password(&claim, &password).await?;
-            let mut table = KineTable::open(login, &claim, &password).await?;
-            if let Some(table) = &mut table {
-                table.make().await?;
+            let mut kine = Kine::open(login, &claim, &password).await?;
+            if let Some(kine) = &mut kine {
+                kine.make().await?;
             }
-            Ok(table)
+            Ok(kine)
         };
-        let table = Box::pin(opened).await.map_err(|source| failed(name, source))?;
-        Ok(table.map(|table| Named {
+        let kine = Box::pin(opened).await.map_err(|source| failed(name, source))?;
+        Ok(kine.map(|kine| Named {
             store: name.clone(),
-            table,
+            kine,
         }))
     }
 
@@ -188,8 +188,8 @@ impl Opened {
             return keys.unmark().await;
         }
         let password = self.side.password.clone();
-        if let Some(mut table) = self.table(account, password.as_deref()).await? {
-            let thawed = table.table.thaw().await;
+        if let Some(mut named) = self.kine(account, password.as_deref()).await? {
+            let thawed = named.kine.thaw().await;
             thawed.map_err(|source| failed(&self.side.name, source))?;
         }
         Ok(())
@@ -409,11 +409,11 @@ impl Copy {
         let password = source.side.password.clone();
         let first = match source.keys(from) {
             Some(keys) => Some(Source::Etcd(Box::new(keys))),
-            None => source.table(from, password.as_deref()).await?.map(Source::Kine),
+            None => source.kine(from, password.as_deref()).await?.map(Source::Kine),
         };
         let second = match target.keys(to) {
             Some(keys) => Some(Target::Etcd(Box::new(keys))),
-            None => target.table(to, None).await?.map(Target::Kine),
+            None => target.kine(to, None).await?.map(Target::Kine),
         };
         let (Some(first), Some(second)) = (first, second) else {
             return Err(Error::NothingThere(source.side.name.clone()));

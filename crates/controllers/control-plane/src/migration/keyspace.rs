@@ -1,7 +1,7 @@
 //! The keys of one control plane in one etcd, as the store's administrator reads and writes them.
 //!
 //! Everything that a move asks of an etcd is here. What it asks of a store behind kine is in
-//! [`crate::datastore::kine_table`], and what it does with both is in [`super::across`].
+//! [`crate::datastore::kine`], and what it does with both is in [`super::across`].
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use etcd_client::{
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::error::Error;
-use crate::datastore::kine_table::RENEWED;
+use crate::datastore::kine::RENEWED;
 
 /// How long one question may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);

@@ -13,7 +13,6 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt as _};
 use runtime::report::chain;
-use tenancy::control_plane::data_store;
 
 use super::Pass;
 use super::account::account_secret;
@@ -56,9 +55,6 @@ impl Pass<'_> {
         observed: &Observed,
     ) -> Result<Moving, Error> {
         self.step = status::DATASTORE;
-        if !data_store::is_moved(datastore.spec.driver) {
-            return Ok(Moving::No);
-        }
         let (source, stage) = match self.find(hosted, observed).await? {
             Ok(Some(found)) => found,
             Ok(None) => return Ok(Moving::No),
@@ -78,6 +74,7 @@ impl Pass<'_> {
                     .map(Moving::Here);
             }
             Stage::Failed(reason, message) => {
+                self.look_again = Some(SOON);
                 let message = format!("the data stays in the DataStore {source} for now: {message}");
                 self.stops.push(Waiting::datastore(reason, message));
                 return self.at_source(&source, hosted, observed).await;
@@ -173,13 +170,20 @@ impl Pass<'_> {
             }) = known
             {
                 let message = format!(
-                    "the data of this control plane is in the DataStore {source}, which does not exist or has a driver \
-                     that data is not moved from; make it again, and the data moves to {target}"
+                    "the data of this control plane is in the DataStore {source}, which does not exist; make it again, and \
+                     the data moves to {target}"
                 );
                 return refused("DataStoreMissing", message);
             }
             return Ok(Ok(None));
         };
+        if let Err(error) = self.refuse_occupied(&to).await {
+            let reason = match &error {
+                Error::Datastore { source, .. } => source.category(),
+                _ => "MigrationRefused",
+            };
+            return Ok(Ok(Some((source, Stage::Failed(reason, chain(&error))))));
+        }
         Box::pin(self.leave_third(&from, target)).await;
         let annotation = self.tcp.annotations().get(CLEANUP_PRIOR_MIGRATION_ANNOTATION);
         let agreed = self.agreed_and_certified(observed, &from);
@@ -197,6 +201,24 @@ impl Pass<'_> {
             .migrations
             .start(order, tenant, move || queue.enqueue(key.clone()));
         Ok(Ok(Some((source, Stage::Copying))))
+    }
+
+    /// Fails if the store takes one control plane, and has or had another.
+    async fn refuse_occupied(&self, to: &Side) -> Result<(), Error> {
+        let Some(datastore) = self.ctx.watches.datastores.get(None, &to.name) else {
+            return Ok(());
+        };
+        if !self.takes_one(&to.name) {
+            return Ok(());
+        }
+        let failed = |source| Error::Datastore {
+            datastore: to.name.clone(),
+            source,
+        };
+        let mut store = store::open(&datastore, &to.login).await?;
+        let held = store.held(self.owner(), None).await.map_err(failed)?;
+        self.refuse_second(&datastore, &held)?;
+        self.refuse_known_password(&to.name, &to.login, &held)
     }
 
     /// What earlier moves have begun or left in a third store is removed there.
@@ -285,6 +307,7 @@ impl Pass<'_> {
         self.left = Some(source.to_owned());
         self.look_again = Some(SOON);
         let credentials = ctx.stores.credentials(&ctx.client, datastore).await?;
+        self.record_password(datastore, &credentials.login).await?;
         Ok(Some(credentials.pods.clone()))
     }
 
@@ -375,15 +398,12 @@ impl Pass<'_> {
         Account::asked(self.tcp, found.map_or(Driver::Etcd, |found| found.spec.driver))
     }
 
-    /// How to get into a store. `None`: there is no such DataStore, or data is not moved from or to its driver.
+    /// How to get into a store. `None`: there is no such DataStore.
     async fn side(&self, name: &str) -> Result<Option<Side>, Error> {
         let ctx = self.ctx;
         let Some(datastore) = ctx.watches.datastores.get(None, name) else {
             return Ok(None);
         };
-        if !data_store::is_moved(datastore.spec.driver) {
-            return Ok(None);
-        }
         let credentials = ctx.stores.credentials(&ctx.client, &datastore).await?;
         let password = match &credentials.login {
             Login::Etcd(_) => None,

@@ -1,6 +1,9 @@
 //! DataStores on real servers, with all that they refer to in a Secret `<name>-store`.
 
 use api::kamaji::v1alpha1::DataStore;
+use control_plane_controller::datastore::nats::{NatsLogin, NatsStore};
+use control_plane_controller::datastore::pod_access::SharedLogin;
+use control_plane_controller::datastore::tls::ClientTls;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 use serde_json::json;
@@ -59,6 +62,22 @@ impl<'a> From<&'a NatsFixture> for Server<'a> {
             login: Some((&nats.user, &nats.password)),
         }
     }
+}
+
+/// A connection of the store's own user.
+pub(crate) async fn nats_store(nats: &NatsFixture) -> NatsStore {
+    let login = NatsLogin {
+        endpoint: nats.endpoint.clone(),
+        login: SharedLogin {
+            user: nats.user.clone(),
+            password: nats.password.clone(),
+        },
+        tls: Some(ClientTls {
+            ca_pem: nats.ca_cert_pem.clone(),
+            client: Some(nats.client.clone()),
+        }),
+    };
+    NatsStore::connect(&login).await.unwrap()
 }
 
 /// As its administrator would write it, with the Secret in this namespace.

@@ -16,40 +16,14 @@ use std::collections::HashMap;
 
 use super::claim::Claim;
 use super::error::StoreError;
+use super::kine::{HEALTH, KEY_BYTES, PAGE_BYTES, PREFIX, RENEWED, Row};
 use super::store::Login;
 
 use self::mysql::MySqlTable;
 use self::postgres::PostgresTable;
 
-/// Where API servers behind kine keep their keys.
-pub(crate) const PREFIX: &str = "/registry/";
-/// Keys that are written while all others stand still, behind the prefix of any store: the leases of components and nodes,
-/// which stop when they cannot renew theirs. Nobody reads old ones, so what is written there meanwhile may be lost.
-pub(crate) const RENEWED: [&str; 2] = ["leases/kube-node-lease/", "leases/kube-system/"];
-/// A key of kine's own below the prefix, and what it says.
-const HEALTH: (&str, &str) = ("/registry/health", r#"{"health":"true"}"#);
-
 /// Keys that are looked at together.
 const PAGE: i64 = 500;
-/// Bytes of keys and values that are read at a time.
-const PAGE_BYTES: i64 = 8 * 1024 * 1024;
-/// What one key and its value may have. API servers write 1.5 MiB at most.
-const ROW_BYTES: i64 = 16 * 1024 * 1024;
-
-/// One change of a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Row {
-    /// The revision.
-    pub(crate) id: i64,
-    /// The whole name, with [`PREFIX`].
-    pub(crate) name: String,
-    /// Empty if deleted.
-    pub(crate) value: Vec<u8>,
-    /// Seconds after which kine deletes the key; zero for never.
-    pub(crate) lease: i64,
-    pub(crate) deleted: bool,
-}
-
 /// Which rows.
 #[derive(Clone, Copy, Debug)]
 enum Stretch<'a> {
@@ -101,11 +75,15 @@ impl KineTable {
 
     /// Keys that are there now, without the [`RENEWED`].
     pub(crate) async fn count(&mut self) -> Result<i64, StoreError> {
-        let statement = "SELECT CAST(COUNT(*) AS CHAR(20)) FROM kine JOIN (SELECT MAX(id) AS id FROM kine WHERE name LIKE \
-                         '/registry/%' GROUP BY name) AS latest ON latest.id = kine.id WHERE deleted = 0 AND name <> \
-                         '/registry/health' AND name NOT LIKE '/registry/leases/kube-node-lease/%' AND name NOT LIKE \
-                         '/registry/leases/kube-system/%'";
-        self.number("count keys", statement).await
+        let renewed = RENEWED
+            .map(|lease| format!(" AND name NOT LIKE '{PREFIX}{lease}%'"))
+            .concat();
+        let statement = format!(
+            "SELECT CAST(COUNT(*) AS CHAR(20)) FROM kine JOIN (SELECT MAX(id) AS id FROM kine WHERE name LIKE \
+             '{PREFIX}%' GROUP BY name) AS latest ON latest.id = kine.id WHERE deleted = 0 AND name <> '{}'{renewed}",
+            HEALTH.0
+        );
+        self.number("count keys", &statement).await
     }
 
     /// Rows with names that are neither below the prefix nor kine's own. An API server with another prefix has written them.
@@ -115,7 +93,7 @@ impl KineTable {
         self.number("look for other keys", statement).await
     }
 
-    async fn number(&mut self, step: &'static str, statement: &'static str) -> Result<i64, StoreError> {
+    async fn number(&mut self, step: &'static str, statement: &str) -> Result<i64, StoreError> {
         let text = either!(self, table => Box::pin(table.text(step, statement)).await)?;
         Ok(text.trim().parse().unwrap_or_default())
     }
@@ -198,8 +176,8 @@ fn fitting(sizes: &[(i64, i64)]) -> Result<Vec<i64>, StoreError> {
     let mut sum: i64 = 0;
     let mut ids = Vec::new();
     for &(id, size) in sizes {
-        if size > ROW_BYTES {
-            let message = format!("the row {id} has {size} bytes, and no API server writes more than {ROW_BYTES}");
+        if size > KEY_BYTES {
+            let message = format!("the row {id} has {size} bytes, and no API server writes more than {KEY_BYTES}");
             return Err(StoreError::Refused(message));
         }
         sum = sum.saturating_add(size);
@@ -220,7 +198,7 @@ mod tests {
         assert_eq!(fitting(&[]).unwrap(), Vec::<i64>::new());
         assert_eq!(fitting(&[(3, PAGE_BYTES - 1), (4, 1), (5, 1)]).unwrap(), [3, 4]);
         assert_eq!(fitting(&[(3, PAGE_BYTES + 1), (4, 1)]).unwrap(), [3]);
-        assert!(fitting(&[(3, 1), (4, ROW_BYTES + 1)]).is_err());
+        assert!(fitting(&[(3, 1), (4, KEY_BYTES + 1)]).is_err());
         assert!(fitting(&[(3, i64::MAX)]).is_err());
     }
 }

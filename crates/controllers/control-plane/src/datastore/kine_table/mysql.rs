@@ -9,10 +9,11 @@ use mysql_async::{Conn, DriverError, Error as MySqlError, FromRowError, Params, 
 
 use super::super::claim::Claim;
 use super::super::error::StoreError;
+use super::super::kine::{PREFIX, RENEWED, Row};
 use super::super::mysql::{MySqlStore, failed, open};
 use super::super::quoting::MYSQL;
 use super::super::sql::{MAKE_WITHIN, SqlError, SqlLogin, within};
-use super::{PAGE, Row, Stretch};
+use super::{PAGE, Stretch};
 
 /// As kine makes it.
 const TABLE: [&str; 6] = [
@@ -174,10 +175,8 @@ impl MySqlTable {
     }
 
     pub(super) async fn freeze(&mut self) -> Result<(), SqlError> {
-        let refuse_others = format!(
-            "IF NEW.name NOT LIKE '/registry/leases/kube-node-lease/%' AND NEW.name NOT LIKE \
-             '/registry/leases/kube-system/%' THEN {REFUSE}; END IF"
-        );
+        let others = RENEWED.map(|lease| format!("NEW.name NOT LIKE '{PREFIX}{lease}%'"));
+        let refuse_others = format!("IF {} THEN {REFUSE}; END IF", others.join(" AND "));
         self.make_trigger(&refuse_others).await
     }
 
@@ -232,7 +231,7 @@ impl MySqlTable {
         rows.map_err(|error| unexpected(step, error))
     }
 
-    pub(super) async fn text(&mut self, step: &'static str, statement: &'static str) -> Result<String, SqlError> {
+    pub(super) async fn text(&mut self, step: &'static str, statement: &str) -> Result<String, SqlError> {
         let rows = self.ask(step, statement, Vec::new()).await?;
         let text = rows.into_iter().next().map(mysql_async::from_row_opt::<String>);
         let text = text.transpose().map_err(|error| unexpected(step, error))?;

@@ -11,10 +11,11 @@ use tokio_postgres::{Client, Row as SqlRow};
 
 use super::super::claim::Claim;
 use super::super::error::StoreError;
+use super::super::kine::{PREFIX, RENEWED, Row};
 use super::super::postgres::{failed, open, order};
 use super::super::sql::{MAKE_WITHIN, SqlError, SqlLogin, within};
 use super::super::tls::ClientTls;
-use super::{PAGE, Row, Stretch};
+use super::{PAGE, Stretch};
 
 /// As kine makes it.
 const TABLE: &str = r#"
@@ -32,13 +33,14 @@ CREATE INDEX IF NOT EXISTS kine_list_query_index ON public.kine (name, id DESC, 
 const SESSION: &str = "SET search_path = pg_catalog, public; SET lock_timeout = '5s'; SET statement_timeout = '20s'; \
                        SET default_transaction_read_only = off";
 
+/// With what tells [`RENEWED`] in the place of the words in parentheses.
 const FREEZE: &str = r"
 ROLLBACK;
 BEGIN;
 ALTER TABLE public.kine ALTER COLUMN id DROP DEFAULT;
 CREATE OR REPLACE FUNCTION public.cotenant_moves() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $body$
 BEGIN
-    IF starts_with(NEW.name, '/registry/leases/kube-node-lease/') OR starts_with(NEW.name, '/registry/leases/kube-system/') THEN
+    IF (is renewed) THEN
         NEW.id := nextval(pg_get_serial_sequence('public.kine', 'id')::regclass);
         RETURN NEW;
     END IF;
@@ -181,7 +183,9 @@ impl PostgresTable {
 
     /// The lock that this takes waits until writes that have begun are in the table.
     pub(super) async fn freeze(&mut self) -> Result<(), SqlError> {
-        self.order("have writes refused", FREEZE).await
+        let renewed = RENEWED.map(|lease| format!("starts_with(NEW.name, '{PREFIX}{lease}')"));
+        let statement = FREEZE.replace("(is renewed)", &renewed.join(" OR "));
+        self.order("have writes refused", &statement).await
     }
 
     /// The lock waits until writes that have begun are in the table; those behind it see that they may not any more.
