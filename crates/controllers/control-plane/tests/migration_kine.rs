@@ -21,6 +21,8 @@ use etcd_client::{
 };
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::events::v1::Event;
+use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use local::guard::GuardedDirectory;
 use local::process::{Process, Spec};
@@ -137,11 +139,15 @@ impl Tenant {
 
     /// Writes as API servers do. Gives whether it is written.
     async fn put(&mut self, name: &str, value: &str) -> Result<bool, EtcdError> {
+        self.put_with(name, value, None).await
+    }
+
+    async fn put_with(&mut self, name: &str, value: &str, options: Option<PutOptions>) -> Result<bool, EtcdError> {
         let key = self.key(name);
         let found = self.get(name).await?;
         let revision = found.map_or(0, |(_, revision)| revision);
         let compare = Compare::mod_revision(key.as_str(), CompareOp::Equal, revision);
-        let put = TxnOp::put(key.as_str(), value, None);
+        let put = TxnOp::put(key.as_str(), value, options);
         let mut transaction = Txn::new().when([compare]).and_then([put]);
         if revision != 0 {
             transaction = transaction.or_else([TxnOp::get(key.as_str(), None)]);
@@ -191,8 +197,15 @@ impl Tenant {
 
     async fn all_but_leases(&mut self) -> BTreeMap<String, String> {
         let mut found = self.all("").await;
-        found.retain(|name, _| !name.starts_with("leases/"));
+        found.retain(|name, _| !name.starts_with("leases/") && name != EXPIRES);
         found
+    }
+
+    /// What API servers say of themselves, for a second.
+    async fn says_that_it_lives(&mut self) -> Result<bool, EtcdError> {
+        let lease = self.client.lease_grant(1, None).await?.id();
+        let options = PutOptions::new().with_lease(lease);
+        self.put_with(EXPIRES, "lives", Some(options)).await
     }
 
     /// What API servers do every five minutes. kine keeps their mark under a name of its own.
@@ -281,6 +294,9 @@ async fn nothing_is_lost(tenant: &mut Tenant, objects: usize, written: &BTreeMap
 /// Leases of the components, which are written all the time.
 const LEASES: [&str; 2] = ["leases/kube-system/kube-scheduler", "leases/kube-node-lease/worker"];
 
+/// Behind kine it has the same lease all the time, by its number.
+const EXPIRES: &str = "masterleases/10.0.0.1";
+
 /// Renews leases without a pause until it is aborted.
 fn renew(tenant: &Tenant) -> AbortHandle {
     let mut tenant = tenant.clone();
@@ -290,6 +306,7 @@ fn renew(tenant: &Tenant) -> AbortHandle {
                 // What is refused once is tried again, as components do.
                 drop(tenant.put(lease, &format!("renewed {number}")).await);
             }
+            drop(tenant.says_that_it_lives().await);
         }
     };
     tokio::spawn(renewing).abort_handle()
@@ -337,6 +354,13 @@ async fn moves(world: &World, from: &mut Tenant, to: &str, objects: usize, writt
     );
     written.extend(traffic.end().await);
     assert!(written.len() > 5, "{}", written.len());
+    let events = world.api::<Event>().list(&ListParams::default()).await.unwrap();
+    let failed = events
+        .items
+        .iter()
+        .filter(|event| event.reason.as_deref() == Some("MigrationInterrupted"));
+    let failed: Vec<_> = failed.map(|event| &event.note).collect();
+    assert!(failed.is_empty(), "the first attempt is the last: {failed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

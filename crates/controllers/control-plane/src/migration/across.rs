@@ -8,6 +8,7 @@
 //! kine removes from the history of the first while that is read, is found by the comparison, and put right once.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::attempt::RAISE_MARGIN;
 use super::copy;
@@ -362,7 +363,12 @@ impl Across {
         self.refuse_encrypted(&changes)?;
         for lease in self.leases.unknown(&changes) {
             let granted = self.grant(lease).await?;
-            self.leases.learn(lease, granted);
+            let serves = match &self.source {
+                Source::Etcd(_) => None,
+                // Keys get most of their time, and there are few leases.
+                Source::Kine(_) => Some(Duration::from_secs(lease.unsigned_abs()) / 10),
+            };
+            self.leases.learn(lease, granted, serves);
         }
         let translated = self.leases.translate(changes);
         match &mut self.target {

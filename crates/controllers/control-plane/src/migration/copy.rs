@@ -74,7 +74,7 @@ impl Transfer {
                 Some(seconds) => Some(self.target.grant(seconds).await?),
                 None => None,
             };
-            self.leases.learn(lease, granted);
+            self.leases.learn(lease, granted, None);
         }
         self.target.write(self.leases.translate(changes)).await
     }
