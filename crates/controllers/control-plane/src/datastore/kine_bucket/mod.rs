@@ -94,8 +94,9 @@ impl KineBucket {
         self.call("make a bucket", "CREATE", &config).await.map(drop)
     }
 
-    pub(super) async fn newest(&mut self) -> Result<i64, StoreError> {
-        self.last_number().await
+    pub(super) async fn newest(&self) -> Result<i64, StoreError> {
+        let info = self.info().await?;
+        Ok(info.map_or(0, |info| number(info.state.last_seq)))
     }
 
     pub(super) async fn count(&mut self) -> Result<i64, StoreError> {
@@ -300,7 +301,7 @@ impl KineBucket {
             memory_storage: true,
             ..pull::Config::default()
         };
-        let upto = self.last_number().await?;
+        let upto = self.newest().await?;
         let stream = self.stream().await?;
         let consumer = answer(READ, stream.create_consumer(config)).await?;
         Ok(Messages {
@@ -310,11 +311,6 @@ impl KineBucket {
             consumer,
             fetched: VecDeque::new(),
         })
-    }
-
-    async fn last_number(&self) -> Result<i64, StoreError> {
-        let info = self.info().await?;
-        Ok(info.map_or(0, |info| number(info.state.last_seq)))
     }
 
     async fn info(&self) -> Result<Option<Info>, StoreError> {
