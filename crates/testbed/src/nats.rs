@@ -60,7 +60,7 @@ impl NatsFixture {
             r#"listen: "{ip}:{PORT}"
 jetstream {{ store_dir: "{data}" }}
 authorization {{ user: "{user}", password: "{password}" }}
-tls {{ cert_file: "{cert}", key_file: "{key}", ca_file: "{ca}", verify: true }}
+tls {{ cert_file: "{cert}", key_file: "{key}", ca_file: "{ca}", verify: true, timeout: 60 }}
 "#,
             data = file("data").display(),
             cert = file("server.crt").display(),

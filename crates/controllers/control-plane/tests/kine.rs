@@ -154,7 +154,7 @@ impl World {
         let nats = NatsFixture::start_on(self.cluster.local().subnet().machine()).await;
         datastore::create(&self.client, NAMESPACE, "nats", &nats).await;
         let uid = self.start("first", "nats", PORT).await;
-        let mut there = datastore::nats_store(&nats).await;
+        let mut there = datastore::nats_store(&nats).await.unwrap();
         assert_eq!(there.held(&uid).await.unwrap().schemas, [uid.as_str()]);
         assert!(there.has_bucket(&uid).await.unwrap());
 

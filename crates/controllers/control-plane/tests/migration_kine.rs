@@ -583,7 +583,7 @@ async fn a_nats_that_fails_leaves_everything_where_it_was_until_it_is_back() {
 
 /// The UID, if the NATS has its bucket.
 async fn bucket(nats: &NatsFixture, uid: &str) -> Result<String, String> {
-    let has = datastore::nats_store(nats).await.has_bucket(uid).await;
+    let has = datastore::nats_store(nats).await?.has_bucket(uid).await;
     let has = has.map_err(|error| error.to_string())?;
     Ok(if has { uid.to_owned() } else { String::new() })
 }

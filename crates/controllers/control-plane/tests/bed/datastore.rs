@@ -65,7 +65,7 @@ impl<'a> From<&'a NatsFixture> for Server<'a> {
 }
 
 /// A connection of the store's own user.
-pub(crate) async fn nats_store(nats: &NatsFixture) -> NatsStore {
+pub(crate) async fn nats_store(nats: &NatsFixture) -> Result<NatsStore, String> {
     let login = NatsLogin {
         endpoint: nats.endpoint.clone(),
         login: SharedLogin {
@@ -77,7 +77,8 @@ pub(crate) async fn nats_store(nats: &NatsFixture) -> NatsStore {
             client: Some(nats.client.clone()),
         }),
     };
-    NatsStore::connect(&login).await.unwrap()
+    let connected = NatsStore::connect(&login).await;
+    connected.map_err(|error| error.to_string())
 }
 
 /// As its administrator would write it, with the Secret in this namespace.
