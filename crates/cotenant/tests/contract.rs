@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's own functions fail the test")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Namespace;
@@ -13,6 +13,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::{Client, ResourceExt as _};
+use local::ports;
 use local::process::{Process, Spec, tail};
 use serde_json::{Value, json};
 use testbed::ApiServer;
@@ -256,8 +257,8 @@ impl Bed {
         // By this name the policies know who keeps objects in tenants' namespaces.
         let operator = server.kubeconfig_for("system:serviceaccount:cotenant-system:cotenant", &["system:masters"]);
         std::fs::write(&kubeconfig, serde_norway::to_string(&operator).unwrap()).unwrap();
-        let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let [hooks, metrics, health] = listeners.map(|listener| listener.local_addr().unwrap());
+        let [hooks, metrics, health] =
+            [(); 3].map(|()| SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free(ports::UNCLAIMED).unwrap())));
         let log = directory.path().join("operator.log");
         let spec = Spec::new("operator", env!("CARGO_BIN_EXE_cotenant"), log)
             .args(["operator", "--components=namespace-tenants"])
@@ -439,7 +440,11 @@ async fn every_metric_has_its_name_labels_and_value_and_events_are_where_they_sh
     let tenants: Api<DynamicObject> = Api::all_with(bed.adam.clone(), &tenants);
     for (cordoned, action) in [(true, "Cordoned"), (false, "UnCordoned")] {
         let patch = Patch::Merge(json!({"spec": {"cordoned": cordoned}}));
-        tenants.patch("oil", &PatchParams::default(), &patch).await.unwrap();
+        bed.until("cordoning", async || {
+            let patched = tenants.patch("oil", &PatchParams::default(), &patch).await;
+            patched.map(|_| ()).map_err(|error| error.to_string())
+        })
+        .await;
         let events = Api::<Event>::namespaced(bed.adam.clone(), "cotenant-system");
         bed.until(action, async || {
             let all = events

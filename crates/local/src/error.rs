@@ -3,6 +3,7 @@
 //! Every variant names its subject and, where a program said something itself, carries the end of what it said: "exit
 //! status 1" helps nobody.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -50,6 +51,9 @@ pub enum Error {
         directory: PathBuf,
         advice: &'static str,
     },
+    /// Somebody listens at each of these ports.
+    #[error("failed to find a port between {} and {} at which nobody listens", within.start, within.end)]
+    NoPort { within: Range<u16> },
     /// Certificates or keys could not be made.
     #[error("failed to issue the certificate of {subject}")]
     Certificate {

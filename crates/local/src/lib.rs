@@ -10,6 +10,7 @@ pub mod guard;
 pub mod image;
 pub mod images;
 pub mod machine;
+pub mod ports;
 pub mod process;
 pub mod programs;
 pub mod progress;

@@ -1,6 +1,6 @@
 //! An API server, and two operators behind one address, as processes of this machine. No node.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use local::control_plane::{ControlPlane, Options};
+use local::ports;
 use local::process::{Process, Spec};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -128,7 +129,8 @@ impl Bed {
     }
 
     async fn start_replica(&self, name: &str) -> anyhow::Result<Replica> {
-        let [webhooks, metrics, health] = free_ports()?;
+        let port = || ports::free(ports::UNCLAIMED);
+        let (webhooks, metrics, health) = (port()?, port()?, port()?);
         let health = SocketAddr::from((Ipv4Addr::LOCALHOST, health));
         let log = self.control_plane.directory().join(format!("{name}.log"));
         let spec = Spec::new(name, &self.executable, log)
@@ -198,19 +200,6 @@ impl Bed {
     pub(crate) async fn client_of(&self, user: &str) -> anyhow::Result<Client> {
         Ok(self.control_plane.client_for(user, &[TENANTS]).await?)
     }
-}
-
-/// Three ports that nobody listens at now, on any address.
-fn free_ports() -> anyhow::Result<[u16; 3]> {
-    let mut ports = [0; 3];
-    // All are held until all are known, so that they differ.
-    let mut held = Vec::new();
-    for port in &mut ports {
-        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-        *port = listener.local_addr()?.port();
-        held.push(listener);
-    }
-    Ok(ports)
 }
 
 async fn is_ready(address: SocketAddr) -> anyhow::Result<()> {

@@ -113,16 +113,17 @@ async fn while_the_operator_is_away_tenants_are_written_in_the_stored_version() 
     })
     .await;
     served.shutdown.trigger();
+    // Until then it may still repair hooks that it finds missing.
+    served.ended.cancelled().await;
     until("the outage", async || older(&client).get(&name).await.err()).await;
     // The hooks for Tenants fail closed, as they do for everybody; what is looked at here is the kind itself.
+    for kind in ["validating", "mutating"] {
+        let hooks = format!("{kind}webhookconfigurations/capsule-dynamic-webhook");
+        let path = format!("/apis/admissionregistration.k8s.io/v1/{hooks}");
+        let request = http::Request::delete(path).body(Vec::new()).unwrap();
+        client.request::<Value>(request).await.unwrap();
+    }
     until("the end of the hooks", async || {
-        // Again: what ends may still repair, for a moment, what it finds missing.
-        for kind in ["validating", "mutating"] {
-            let hooks = format!("{kind}webhookconfigurations/capsule-dynamic-webhook");
-            let path = format!("/apis/admissionregistration.k8s.io/v1/{hooks}");
-            let request = http::Request::delete(path).body(Vec::new()).unwrap();
-            let _ = client.request::<Value>(request).await;
-        }
         let (probe, params) = (
             unique("probe"),
             PostParams {

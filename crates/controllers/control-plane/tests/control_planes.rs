@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use api::kamaji::v1alpha1::{Phase, TenantControlPlane};
-use bed::components::{Components, administrator, free_port};
+use bed::components::{Components, NODE_PORTS, administrator};
 use bed::{World, create, eventually, merge, when};
 use control_plane_controller::desired::SECRET_COMPONENTS;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -22,6 +22,7 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
+use local::ports;
 use serde_json::{Value, json};
 use testbed::unique;
 
@@ -731,14 +732,14 @@ async fn an_older_operators_account_is_taken_over_by_its_own_control_plane_alone
 async fn the_real_components_run_with_what_is_rendered_and_the_cluster_is_set_up() {
     let world = World::with_node("default").await;
     let operator = world.operate();
-    let port = free_port(30500, 32700);
+    let port = ports::free(NODE_PORTS).unwrap();
     let secure_port = |port: u16| json!([format!("--secure-port={port}")]);
     let changes = json!({
         // The pods of this test have the addresses of this machine; endpoints of a Service must not be loopback ones.
         "networkProfile": {"address": "127.0.0.1", "advertiseAddress": "192.0.2.10"},
         "controlPlane": {"deployment": {"extraArgs": {
-            "controllerManager": secure_port(free_port(20000, 25000)),
-            "scheduler": secure_port(free_port(25000, 30000)),
+            "controllerManager": secure_port(ports::free(ports::UNCLAIMED).unwrap()),
+            "scheduler": secure_port(ports::free(ports::UNCLAIMED).unwrap()),
         }}},
     });
     world.create_at("real", i32::from(port), changes).await;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use api::kamaji::v1alpha1::Phase;
-use bed::components::{Components, administrator, free_port};
+use bed::components::{Components, NODE_PORTS, administrator};
 use bed::traffic::{Traffic, Written, written_name};
 use bed::{PATIENCE, World, eventually, when};
 use etcd_client::{Certificate, ConnectOptions, GetOptions, GetResponse, Identity, PutOptions, TlsOptions};
@@ -17,6 +17,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::PostParams;
 use kube::{Api, ResourceExt};
+use local::ports;
 use serde_json::json;
 use testbed::EtcdFixture;
 
@@ -137,7 +138,7 @@ async fn data_moves_while_it_is_read_and_written_and_nothing_is_lost() {
     const OBJECTS: usize = 10_000;
     let (world, new) = two_etcds().await;
     let operator = world.operate();
-    let uid = control_plane(&world, "mover", free_port(30500, 30900)).await;
+    let uid = control_plane(&world, "mover", ports::free(NODE_PORTS).unwrap()).await;
     let mut at_old = tenant(&world.etcd, &uid).await;
     fill(&at_old, &uid, OBJECTS).await;
     let lease = at_old.lease_grant(3600, None).await.unwrap().id();
@@ -201,7 +202,7 @@ async fn a_target_that_fails_leaves_everything_as_it_was_until_it_is_back() {
     const OBJECTS: usize = 5_000;
     let (world, new) = two_etcds().await;
     let operator = world.operate();
-    let uid = control_plane(&world, "mover", free_port(30900, 31300)).await;
+    let uid = control_plane(&world, "mover", ports::free(NODE_PORTS).unwrap()).await;
     let at_old = tenant(&world.etcd, &uid).await;
     fill(&at_old, &uid, OBJECTS).await;
     let traffic = traffic(&at_old, &uid);
@@ -239,7 +240,7 @@ async fn operators_that_are_killed_at_any_moment_end_where_one_would() {
     const OBJECTS: usize = 1_000;
     let (world, new) = two_etcds().await;
     let operator = world.operate();
-    let uid = control_plane(&world, "mover", free_port(31300, 31700)).await;
+    let uid = control_plane(&world, "mover", ports::free(NODE_PORTS).unwrap()).await;
     let at_old = tenant(&world.etcd, &uid).await;
     fill(&at_old, &uid, OBJECTS).await;
     operator.kill().await;
@@ -269,7 +270,7 @@ async fn operators_that_are_killed_at_any_moment_end_where_one_would() {
 async fn a_real_api_server_starts_on_the_other_store_before_it_may_be_written_to() {
     let (world, _new) = two_etcds().await;
     let operator = world.operate();
-    let port = free_port(31700, 32100);
+    let port = ports::free(NODE_PORTS).unwrap();
     control_plane(&world, "real", port).await;
     let api_server = |container: &str| container == "kube-apiserver";
     let mut first = Components::start(&world, "real", api_server).await;

@@ -25,17 +25,21 @@ use k8s_openapi::api::events::v1::Event;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use local::guard::GuardedDirectory;
+use local::ports;
 use local::process::{Process, Spec};
 use serde_json::json;
 use testbed::{EtcdFixture, NatsFixture, SqlServer};
 use tokio::task::AbortHandle;
 
 impl World {
-    /// A control plane that is ready in the store `etcd`. Its schema is its UID.
-    async fn control_plane_in_etcd(&self, name: &str) -> String {
-        let made = self.create_control_plane(name, json!({"dataStore": "etcd"})).await;
-        self.until_ready_in(name, "etcd").await;
-        made.uid().unwrap()
+    /// The control plane `mover`, ready in the store `etcd` and with objects there. Its schema is its UID.
+    async fn mover_in_etcd(&self, objects: usize) -> (String, Tenant) {
+        let made = self.create_control_plane("mover", json!({"dataStore": "etcd"})).await;
+        self.until_ready_in("mover", "etcd").await;
+        let uid = made.uid().unwrap();
+        let tenant = Tenant::of_etcd(&self.etcd, &uid).await;
+        fill(&tenant, objects).await;
+        (uid, tenant)
     }
 
     async fn secret(&self, name: &str) -> BTreeMap<String, String> {
@@ -64,7 +68,7 @@ impl Kine {
         let pod = deployment.spec.unwrap().template.spec.unwrap();
         let container = pod.containers.iter().find(|one| one.name == "kine").unwrap();
         let variables = world.secret(&format!("{name}-datastore-config")).await;
-        let port = free_port();
+        let port = ports::free(ports::UNCLAIMED).unwrap();
         let arguments = container.args.iter().flatten().map(|argument| {
             let mut argument = argument.replace("/certs", root);
             for (name, value) in &variables {
@@ -104,11 +108,6 @@ impl Kine {
 fn write_secret(path: &Path, content: &str) {
     std::fs::write(path, content).unwrap();
     std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// Whoever writes and reads a control plane's keys.
@@ -195,10 +194,18 @@ impl Tenant {
             .collect()
     }
 
-    async fn all_but_leases(&mut self) -> BTreeMap<String, String> {
+    /// Without what is written all the time, and without kine's own.
+    async fn all_that_lasts(&mut self) -> BTreeMap<String, String> {
         let mut found = self.all("").await;
-        found.retain(|name, _| !name.starts_with("leases/") && name != EXPIRES);
+        found.retain(|name, _| !name.starts_with("leases/") && name != EXPIRES && name != "health");
         found
+    }
+
+    /// For an hour.
+    async fn put_event(&mut self) {
+        let lease = self.client.lease_grant(3600, None).await.unwrap().id();
+        let options = PutOptions::new().with_lease(lease);
+        assert!(self.put_with(EVENT, "event", Some(options)).await.unwrap());
     }
 
     /// What API servers say of themselves, for a second.
@@ -294,6 +301,8 @@ async fn nothing_is_lost(tenant: &mut Tenant, objects: usize, written: &BTreeMap
 /// Leases of the components, which are written all the time.
 const LEASES: [&str; 2] = ["leases/kube-system/kube-scheduler", "leases/kube-node-lease/worker"];
 
+const EVENT: &str = "events/default/one";
+
 /// Behind kine it has the same lease all the time, by its number.
 const EXPIRES: &str = "masterleases/10.0.0.1";
 
@@ -363,6 +372,28 @@ async fn moves(world: &World, from: &mut Tenant, to: &str, objects: usize, writt
     assert!(failed.is_empty(), "the first attempt is the last: {failed:?}");
 }
 
+/// A move to what kine reads, and what holds there before pods use it.
+async fn moves_behind_kine(
+    world: &World,
+    from: &mut Tenant,
+    to: &str,
+    objects: usize,
+    written: &mut BTreeMap<String, String>,
+) -> (Kine, Tenant) {
+    moves(world, from, to, objects, written).await;
+    let kine = Kine::start(world, "mover").await;
+    let mut tenant = kine.tenant().await;
+    is_whole(&mut tenant, from, objects, written).await;
+    (kine, tenant)
+}
+
+/// All is there that was in the store that was left, and nothing else.
+async fn is_whole(tenant: &mut Tenant, left: &mut Tenant, objects: usize, written: &BTreeMap<String, String>) {
+    nothing_is_lost(tenant, objects, written).await;
+    assert_eq!(tenant.all_that_lasts().await, left.all_that_lasts().await);
+    assert!(tenant.revision().await > left.revision().await, "revisions go on");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn data_moves_from_etcd_to_postgres_and_nothing_is_lost() {
     const OBJECTS: usize = 10_000;
@@ -370,20 +401,12 @@ async fn data_moves_from_etcd_to_postgres_and_nothing_is_lost() {
     let postgres = SqlServer::postgres().await;
     world.add_datastore("postgres", &postgres).await;
     let operator = world.operate();
-    let uid = world.control_plane_in_etcd("mover").await;
-    let mut at_etcd = Tenant::of_etcd(&world.etcd, &uid).await;
-    fill(&at_etcd, OBJECTS).await;
-    let lease = at_etcd.client.lease_grant(3600, None).await.unwrap().id();
-    let expires = PutOptions::new().with_lease(lease);
-    let event = at_etcd.key("events/default/one");
-    at_etcd.client.put(event, "event", Some(expires)).await.unwrap();
+    let (_, mut at_etcd) = world.mover_in_etcd(OBJECTS).await;
+    at_etcd.put_event().await;
     let mut written = BTreeMap::new();
 
-    moves(&world, &mut at_etcd, "postgres", OBJECTS, &mut written).await;
+    let (_kine, mut at_postgres) = moves_behind_kine(&world, &mut at_etcd, "postgres", OBJECTS, &mut written).await;
     let left_at = at_etcd.revision().await;
-    let kine = Kine::start(&world, "mover").await;
-    let mut at_postgres = kine.tenant().await;
-    nothing_is_lost(&mut at_postgres, OBJECTS, &written).await;
     assert!(
         !at_postgres
             .put("secrets/default/late", "late")
@@ -393,8 +416,7 @@ async fn data_moves_from_etcd_to_postgres_and_nothing_is_lost() {
     );
     world.until_ready_in("mover", "postgres").await;
     assert!(at_postgres.put("secrets/default/late", "late").await.unwrap());
-    assert!(at_postgres.revision().await > left_at, "revisions go on");
-    assert_eq!(at_postgres.get("events/default/one").await.unwrap().unwrap().0, "event");
+    assert_eq!(at_postgres.get(EVENT).await.unwrap().unwrap().0, "event");
     // Whoever watched before has to list again, and learns it.
     let options = etcd_client::WatchOptions::new()
         .with_prefix()
@@ -422,25 +444,16 @@ async fn data_moves_from_etcd_through_both_databases_and_back_again() {
     world.add_datastore("postgres", &postgres).await;
     world.add_datastore("mariadb", &mariadb).await;
     let operator = world.operate();
-    let uid = world.control_plane_in_etcd("mover").await;
-    let mut at_etcd = Tenant::of_etcd(&world.etcd, &uid).await;
-    fill(&at_etcd, OBJECTS).await;
+    let (uid, mut at_etcd) = world.mover_in_etcd(OBJECTS).await;
     let mut written = BTreeMap::new();
 
-    moves(&world, &mut at_etcd, "postgres", OBJECTS, &mut written).await;
-    let first_kine = Kine::start(&world, "mover").await;
-    let mut at_postgres = first_kine.tenant().await;
-    nothing_is_lost(&mut at_postgres, OBJECTS, &written).await;
+    let (first_kine, mut at_postgres) =
+        moves_behind_kine(&world, &mut at_etcd, "postgres", OBJECTS, &mut written).await;
     world.until_ready_in("mover", "postgres").await;
     at_postgres.mark_compaction().await;
 
-    moves(&world, &mut at_postgres, "mariadb", OBJECTS, &mut written).await;
-    let left_at = at_postgres.revision().await;
-    let second_kine = Kine::start(&world, "mover").await;
-    let mut at_mariadb = second_kine.tenant().await;
-    nothing_is_lost(&mut at_mariadb, OBJECTS, &written).await;
-    assert_eq!(at_mariadb.all_but_leases().await, at_postgres.all_but_leases().await);
-    assert!(at_mariadb.revision().await > left_at, "revisions go on");
+    let (second_kine, mut at_mariadb) =
+        moves_behind_kine(&world, &mut at_postgres, "mariadb", OBJECTS, &mut written).await;
     assert!(
         !at_mariadb.put("secrets/default/late", "late").await.unwrap_or_default(),
         "not before all pods use it"
@@ -451,14 +464,8 @@ async fn data_moves_from_etcd_through_both_databases_and_back_again() {
     at_mariadb.mark_compaction().await;
 
     moves(&world, &mut at_mariadb, "etcd", OBJECTS, &mut written).await;
-    let left_at = at_mariadb.revision().await;
     let mut at_etcd = Tenant::of_etcd(&world.etcd, &uid).await;
-    nothing_is_lost(&mut at_etcd, OBJECTS, &written).await;
-    let mut left = at_mariadb.all_but_leases().await;
-    // A key of kine's own.
-    left.remove("health");
-    assert_eq!(at_etcd.all_but_leases().await, left);
-    assert!(at_etcd.revision().await > left_at, "revisions go on");
+    is_whole(&mut at_etcd, &mut at_mariadb, OBJECTS, &written).await;
     world.until_ready_in("mover", "etcd").await;
     assert!(at_etcd.put("secrets/default/late", "late").await.unwrap());
     drop(second_kine);
@@ -479,22 +486,13 @@ async fn data_moves_into_nats_and_from_there_to_another_and_out_again() {
     world.add_datastore("nats", &nats).await;
     world.add_datastore("another", &another).await;
     let operator = world.operate();
-    let uid = world.control_plane_in_etcd("mover").await;
-    let mut at_etcd = Tenant::of_etcd(&world.etcd, &uid).await;
-    fill(&at_etcd, OBJECTS).await;
-    let lease = at_etcd.client.lease_grant(3600, None).await.unwrap().id();
-    let expires = PutOptions::new().with_lease(lease);
-    let event = at_etcd.key("events/default/one");
-    at_etcd.client.put(event, "event", Some(expires)).await.unwrap();
+    let (uid, mut at_etcd) = world.mover_in_etcd(OBJECTS).await;
+    at_etcd.put_event().await;
     let mut written = BTreeMap::new();
 
-    moves(&world, &mut at_etcd, "nats", OBJECTS, &mut written).await;
+    let (kine, mut at_nats) = moves_behind_kine(&world, &mut at_etcd, "nats", OBJECTS, &mut written).await;
     let left_at = at_etcd.revision().await;
-    let kine = Kine::start(&world, "mover").await;
-    let mut at_nats = kine.tenant().await;
-    nothing_is_lost(&mut at_nats, OBJECTS, &written).await;
-    assert!(at_nats.revision().await > left_at, "revisions go on");
-    assert_eq!(at_nats.get("events/default/one").await.unwrap().unwrap().0, "event");
+    assert_eq!(at_nats.get(EVENT).await.unwrap().unwrap().0, "event");
     let datastores: Api<DataStore> = Api::all(world.client.clone());
     let known = datastores.get("nats").await.unwrap().annotations()[PASSWORD_KNOWN_ANNOTATION].clone();
     assert!(known.starts_with(&uid), "{known}");
@@ -504,24 +502,13 @@ async fn data_moves_into_nats_and_from_there_to_another_and_out_again() {
     let (_, object_revision) = at_nats.get(&object(7).0).await.unwrap().unwrap();
     assert!(object_revision > left_at, "of objects as well");
 
-    moves(&world, &mut at_nats, "another", OBJECTS, &mut written).await;
-    let left_at = at_nats.revision().await;
-    let next_kine = Kine::start(&world, "mover").await;
-    let mut at_another = next_kine.tenant().await;
-    nothing_is_lost(&mut at_another, OBJECTS, &written).await;
-    assert_eq!(at_another.all_but_leases().await, at_nats.all_but_leases().await);
-    assert!(at_another.revision().await > left_at, "revisions go on");
+    let (next_kine, mut at_another) = moves_behind_kine(&world, &mut at_nats, "another", OBJECTS, &mut written).await;
     world.until_ready_in("mover", "another").await;
     drop(kine);
     until_gone("nats", &uid, || bucket(&nats, &uid)).await;
 
-    moves(&world, &mut at_another, "postgres", OBJECTS, &mut written).await;
-    let left_at = at_another.revision().await;
-    let last_kine = Kine::start(&world, "mover").await;
-    let mut at_postgres = last_kine.tenant().await;
-    nothing_is_lost(&mut at_postgres, OBJECTS, &written).await;
-    assert_eq!(at_postgres.all_but_leases().await, at_another.all_but_leases().await);
-    assert!(at_postgres.revision().await > left_at, "revisions go on");
+    let (_last_kine, mut at_postgres) =
+        moves_behind_kine(&world, &mut at_another, "postgres", OBJECTS, &mut written).await;
     world.until_ready_in("mover", "postgres").await;
     assert!(at_postgres.put("secrets/default/late", "late").await.unwrap());
     let secret = world.secret("mover-datastore-config").await;
@@ -542,9 +529,7 @@ async fn a_nats_that_fails_leaves_everything_where_it_was_until_it_is_back() {
     world.add_datastore("nats", &nats).await;
     world.add_datastore("another", &another).await;
     let operator = world.operate();
-    let uid = world.control_plane_in_etcd("mover").await;
-    let at_etcd = Tenant::of_etcd(&world.etcd, &uid).await;
-    fill(&at_etcd, OBJECTS).await;
+    let (uid, at_etcd) = world.mover_in_etcd(OBJECTS).await;
     let (operator, mut written) = {
         operator.kill().await;
         moves_with_killed_operators(&world, &at_etcd, "nats").await
@@ -630,9 +615,7 @@ async fn a_database_that_fails_leaves_everything_in_the_etcd_until_it_is_back() 
     let postgres = SqlServer::postgres().await;
     world.add_datastore("postgres", &postgres).await;
     let operator = world.operate();
-    let uid = world.control_plane_in_etcd("mover").await;
-    let at_etcd = Tenant::of_etcd(&world.etcd, &uid).await;
-    fill(&at_etcd, OBJECTS).await;
+    let (uid, at_etcd) = world.mover_in_etcd(OBJECTS).await;
     let traffic = traffic(&at_etcd, "postgres");
     world.change("mover", json!({"dataStore": "postgres"})).await;
     until_there("postgres", &uid, || postgres.run("SELECT datname FROM pg_database")).await;
@@ -652,9 +635,7 @@ async fn a_database_that_fails_leaves_everything_in_the_one_before_until_it_is_b
     world.add_datastore("postgres", &postgres).await;
     world.add_datastore("mariadb", &mariadb).await;
     let operator = world.operate();
-    let uid = world.control_plane_in_etcd("mover").await;
-    let mut at_etcd = Tenant::of_etcd(&world.etcd, &uid).await;
-    fill(&at_etcd, OBJECTS).await;
+    let (uid, mut at_etcd) = world.mover_in_etcd(OBJECTS).await;
     moves(&world, &mut at_etcd, "postgres", OBJECTS, &mut BTreeMap::new()).await;
     world.until_ready_in("mover", "postgres").await;
     let first_kine = Kine::start(&world, "mover").await;
@@ -696,9 +677,7 @@ async fn operators_that_are_killed_on_the_way_into_a_database_and_out_of_it_end_
     world.add_datastore("mariadb", &mariadb).await;
     world.add_datastore("postgres", &postgres).await;
     let operator = world.operate();
-    let uid = world.control_plane_in_etcd("mover").await;
-    let at_etcd = Tenant::of_etcd(&world.etcd, &uid).await;
-    fill(&at_etcd, OBJECTS).await;
+    let (uid, at_etcd) = world.mover_in_etcd(OBJECTS).await;
     operator.kill().await;
     let (operator, mut written) = moves_with_killed_operators(&world, &at_etcd, "mariadb").await;
     let kine = Kine::start(&world, "mover").await;

@@ -2,7 +2,6 @@
 
 use std::{
     fmt::Debug,
-    net::TcpListener,
     path::PathBuf,
     process::Command,
     time::{Duration, Instant},
@@ -21,6 +20,7 @@ use kube::{
     Api, Client, Resource, ResourceExt as _,
     api::{ListParams, Patch, PatchParams, PostParams},
 };
+use local::ports;
 use local::process::{Process, Spec, tail};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -68,8 +68,7 @@ impl Bed {
         let directory = tempfile::tempdir().unwrap();
         let kubeconfig = serde_norway::to_string(&server.kubeconfig()).unwrap();
         std::fs::write(directory.path().join("kubeconfig"), kubeconfig).unwrap();
-        let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let ports = listeners.map(|listener| listener.local_addr().unwrap().port());
+        let ports = [(); 3].map(|()| ports::free(ports::UNCLAIMED).unwrap());
         Self {
             client: server.client().await,
             server,

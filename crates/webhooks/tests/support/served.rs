@@ -42,6 +42,8 @@ pub struct Served {
     pub webhooks: Webhooks,
     /// Ends the admission server, as an outage would.
     pub shutdown: Shutdown,
+    /// Triggered when nothing of it runs any more.
+    pub ended: Shutdown,
     /// What the hooks count.
     pub registry: Registry,
 }
@@ -91,6 +93,8 @@ async fn start() -> Served {
 
     // The admission server outlives the runtime of the test that happens to start it.
     let (sender, receiver) = mpsc::channel();
+    let ended = Shutdown::new();
+    let end = ended.clone();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -113,6 +117,7 @@ async fn start() -> Served {
                 webhooks.keep_configurations(&shutdown)
             );
         });
+        end.trigger();
     });
     let (webhooks, shutdown, registry) = tokio::task::spawn_blocking(move || receiver.recv().unwrap())
         .await
@@ -146,6 +151,7 @@ async fn start() -> Served {
         server,
         webhooks,
         shutdown,
+        ended,
         registry,
     }
 }

@@ -14,6 +14,11 @@ pub(crate) const PREFIX: &str = "/registry/";
 /// Keys that are written while all others stand still, behind the prefix of any store: the leases of components and nodes,
 /// which stop when they cannot renew theirs. Nobody reads old ones, so what is written there meanwhile may be lost.
 pub(crate) const RENEWED: [&str; 2] = ["leases/kube-node-lease/", "leases/kube-system/"];
+/// Whether a key, without any prefix, is one of them.
+pub(crate) fn is_renewed(key: &[u8]) -> bool {
+    RENEWED.iter().any(|lease| key.starts_with(lease.as_bytes()))
+}
+
 /// A key of kine's own below the prefix, and what it says.
 pub(super) const HEALTH: (&str, &str) = ("/registry/health", r#"{"health":"true"}"#);
 

@@ -17,7 +17,7 @@ use super::following::Following;
 use super::keyspace::{BATCH_OPERATIONS, Change, Entry, Keyspace};
 use super::leases::Leases;
 use crate::datastore::error::StoreError;
-use crate::datastore::kine::{Kine, PREFIX, RENEWED, Row};
+use crate::datastore::kine::{Kine, PREFIX, Row, is_renewed};
 
 /// Bytes of values that are looked up at a time.
 const LOOKED_UP_BYTES: usize = 4 * 1024 * 1024;
@@ -447,10 +447,6 @@ fn looked_up(entries: &[Entry]) -> Vec<&[Entry]> {
         portions.push(&entries[from..]);
     }
     portions
-}
-
-fn is_renewed(key: &[u8]) -> bool {
-    RENEWED.iter().any(|lease| key.starts_with(lease.as_bytes()))
 }
 
 fn relative(name: &str) -> Vec<u8> {

@@ -2,6 +2,7 @@
 //! files in a directory instead of `/etc/kubernetes`.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
 use k8s_openapi::api::apps::v1::Deployment;
@@ -12,6 +13,9 @@ use local::guard::GuardedDirectory;
 use local::process::{Process, Spec, tail};
 
 use super::{World, eventually};
+
+/// Those that the API server of these tests may give to Services.
+pub(crate) const NODE_PORTS: Range<u16> = 30_000..32_768;
 
 /// They end with it.
 pub(crate) struct Components {
@@ -108,13 +112,4 @@ pub(crate) async fn administrator(world: &World, name: &str, key: &str, port: u1
     cluster.server = Some(format!("https://127.0.0.1:{port}"));
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     runtime::client::build(config.unwrap(), "test").unwrap()
-}
-
-/// A port of this machine, outside of the range that it gives to clients.
-pub(crate) fn free_port(from: u16, to: u16) -> u16 {
-    let start = u16::try_from(std::process::id() % u32::from(to - from)).unwrap();
-    (0..to - from)
-        .map(|step| from + (start + step * 7) % (to - from))
-        .find(|port| std::net::TcpListener::bind(("0.0.0.0", *port)).is_ok())
-        .unwrap()
 }

@@ -7,6 +7,8 @@
 //! Writes are refused by taking subjects away from the stream: messages that it has stay, and are read and watched as before,
 //! and nobody takes new ones. All that log in are one user, so whoever has the store's password could give them back. kine
 //! does not, and it would harm nobody but the one control plane that is there.
+//!
+//! What a method is for stands at that of [`super::kine::Kine`] with its name.
 
 mod encoding;
 
@@ -24,7 +26,7 @@ use serde_json::{Map, Value, json};
 
 use super::claim::Claim;
 use super::error::{ANSWER_WITHIN, StoreError};
-use super::kine::{HEALTH, PAGE_BYTES, PREFIX, RENEWED, Row};
+use super::kine::{HEALTH, PAGE_BYTES, PREFIX, RENEWED, Row, is_renewed};
 use super::nats::{NatsLogin, NatsStore, answer, failed};
 
 /// Names of kine's own beside the prefix. The value of the first is the version of the mark, and up to where history is gone.
@@ -102,7 +104,7 @@ impl KineBucket {
     pub(super) async fn count(&mut self) -> Result<i64, StoreError> {
         let counted = |name: &&String| {
             name.strip_prefix(PREFIX)
-                .is_some_and(|key| *name != HEALTH.0 && !RENEWED.iter().any(|lease| key.starts_with(lease)))
+                .is_some_and(|key| *name != HEALTH.0 && !is_renewed(key.as_bytes()))
         };
         let names = self.names().await?;
         Ok(number(names.iter().filter(counted).count() as u64))

@@ -8,6 +8,8 @@
 //!
 //! All rows are read and written as the control plane's own user: whoever has its password may put functions there that run
 //! with the rights of whoever comes by ([`super::sql`]). Answers are asked for by size before they are asked for.
+//!
+//! What a method is for stands at that of [`super::kine::Kine`] with its name.
 
 mod mysql;
 mod postgres;
@@ -24,6 +26,7 @@ use self::postgres::PostgresTable;
 
 /// Keys that are looked at together.
 const PAGE: i64 = 500;
+
 /// Which rows.
 #[derive(Clone, Copy, Debug)]
 enum Stretch<'a> {
@@ -52,7 +55,7 @@ macro_rules! either {
 
 impl KineTable {
     /// Logs in as the control plane's user, whose password this has to be. `None`: the store has no such tables.
-    pub(crate) async fn open(login: &Login, claim: &Claim, password: &str) -> Result<Option<Self>, StoreError> {
+    pub(super) async fn open(login: &Login, claim: &Claim, password: &str) -> Result<Option<Self>, StoreError> {
         Ok(match login {
             Login::Postgres(login) => Some(Self::Postgres(Box::new(
                 PostgresTable::open(login, claim, password).await?,
@@ -62,19 +65,16 @@ impl KineTable {
         })
     }
 
-    /// Makes the table as kine does, if it is not there.
-    pub(crate) async fn make(&mut self) -> Result<(), StoreError> {
+    pub(super) async fn make(&mut self) -> Result<(), StoreError> {
         Ok(either!(self, table => Box::pin(table.make()).await)?)
     }
 
-    /// The newest revision.
-    pub(crate) async fn newest(&mut self) -> Result<i64, StoreError> {
+    pub(super) async fn newest(&mut self) -> Result<i64, StoreError> {
         let statement = "SELECT CAST(COALESCE(MAX(id), 0) AS CHAR(20)) FROM kine";
         self.number("read the revision", statement).await
     }
 
-    /// Keys that are there now, without the [`RENEWED`].
-    pub(crate) async fn count(&mut self) -> Result<i64, StoreError> {
+    pub(super) async fn count(&mut self) -> Result<i64, StoreError> {
         let renewed = RENEWED
             .map(|lease| format!(" AND name NOT LIKE '{PREFIX}{lease}%'"))
             .concat();
@@ -86,8 +86,7 @@ impl KineTable {
         self.number("count keys", &statement).await
     }
 
-    /// Rows with names that are neither below the prefix nor kine's own. An API server with another prefix has written them.
-    pub(crate) async fn strangers(&mut self) -> Result<i64, StoreError> {
+    pub(super) async fn strangers(&mut self) -> Result<i64, StoreError> {
         let statement = "SELECT CAST(COUNT(*) AS CHAR(20)) FROM kine WHERE name NOT LIKE '/registry/%' AND name NOT LIKE \
                          'gap-%' AND name NOT IN ('compact_rev_key', 'compact_rev_key_apiserver', '/registry')";
         self.number("look for other keys", statement).await
@@ -98,17 +97,14 @@ impl KineTable {
         Ok(text.trim().parse().unwrap_or_default())
     }
 
-    /// What keys are now, as many after this name as fit into a page; and after which name the next page begins.
-    pub(crate) async fn page(&mut self, after: &str) -> Result<(Vec<Row>, Option<String>), StoreError> {
+    pub(super) async fn page(&mut self, after: &str) -> Result<(Vec<Row>, Option<String>), StoreError> {
         let (mut rows, _) = self.read(Stretch::Names { after }).await?;
         let last = rows.last().map(|row| row.name.clone());
         rows.retain(|row| !row.deleted && row.name != HEALTH.0);
         Ok((rows, last))
     }
 
-    /// Changes after one revision up to another, as many as fit into a page; and the last revision among them. `None`:
-    /// there are none.
-    pub(crate) async fn changes(&mut self, after: i64, upto: i64) -> Result<(Vec<Row>, Option<i64>), StoreError> {
+    pub(super) async fn changes(&mut self, after: i64, upto: i64) -> Result<(Vec<Row>, Option<i64>), StoreError> {
         let (mut rows, last) = self.read(Stretch::Changes { after, upto }).await?;
         rows.retain(|row| row.name != HEALTH.0);
         Ok((rows, last))
@@ -126,47 +122,37 @@ impl KineTable {
         Ok((rows, ids.last().copied()))
     }
 
-    /// What is there under these names.
-    pub(crate) async fn find(&mut self, names: &[String]) -> Result<Vec<Row>, StoreError> {
+    pub(super) async fn find(&mut self, names: &[String]) -> Result<Vec<Row>, StoreError> {
         if names.is_empty() {
             return Ok(Vec::new());
         }
         Ok(either!(self, table => Box::pin(table.find(names)).await)?)
     }
 
-    /// Puts rows in the place of all that is there under their names. What is `deleted` leaves nothing. Only for a table
-    /// that no kine reads yet.
-    pub(crate) async fn replace(&mut self, rows: &[Row]) -> Result<(), StoreError> {
+    pub(super) async fn replace(&mut self, rows: &[Row]) -> Result<(), StoreError> {
         let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
         let live: Vec<&Row> = rows.iter().filter(|row| !row.deleted).collect();
         Ok(either!(self, table => Box::pin(table.replace(&names, &live)).await)?)
     }
 
-    /// Removes all rows. Only for a table that no kine reads yet.
-    pub(crate) async fn clear(&mut self) -> Result<(), StoreError> {
+    pub(super) async fn clear(&mut self) -> Result<(), StoreError> {
         Ok(either!(self, table => Box::pin(table.clear()).await)?)
     }
 
-    /// Makes this the newest revision, before which history is gone, and writes what kine would write when it starts: it must
-    /// be able to start where it may not write.
-    pub(crate) async fn complete(&mut self, revision: i64) -> Result<(), StoreError> {
+    pub(super) async fn complete(&mut self, revision: i64) -> Result<(), StoreError> {
         let (health, says) = HEALTH;
         Ok(either!(self, table => Box::pin(table.complete(revision, health, says.as_bytes())).await)?)
     }
 
-    /// Has the server refuse new rows but the [`RENEWED`], whoever of the control plane's pods sends them. Returns when writes
-    /// that were under way have ended; reads go on. Can be repeated.
-    pub(crate) async fn freeze(&mut self) -> Result<(), StoreError> {
+    pub(super) async fn freeze(&mut self) -> Result<(), StoreError> {
         Ok(either!(self, table => Box::pin(table.freeze()).await)?)
     }
 
-    /// Has the server refuse all new rows, in a table that no kine has written to yet. Can be repeated.
-    pub(crate) async fn close(&mut self) -> Result<(), StoreError> {
+    pub(super) async fn close(&mut self) -> Result<(), StoreError> {
         either!(self, table => Box::pin(table.close()).await)
     }
 
-    /// Has the server take new rows again. Can be repeated.
-    pub(crate) async fn thaw(&mut self) -> Result<(), StoreError> {
+    pub(super) async fn thaw(&mut self) -> Result<(), StoreError> {
         Ok(either!(self, table => Box::pin(table.thaw()).await)?)
     }
 }
