@@ -261,8 +261,8 @@ impl Store {
         for entry in fs::read_dir(&self.root).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let used = entry.metadata().and_then(|metadata| metadata.modified());
-            if let (Some((stem, _)), Ok(used)) = (name.rsplit_once('-'), used) {
-                groups.entry(stem.to_owned()).or_default().push((used, entry.path()));
+            if let (Some(of), Ok(used)) = (group_of(&name), used) {
+                groups.entry(of.to_owned()).or_default().push((used, entry.path()));
             }
         }
         for group in groups.values_mut() {
@@ -280,7 +280,48 @@ impl Store {
     }
 }
 
+/// What an entry is one of: images of one name, whatever their tags (each build of ours has its own), or sets. `None`:
+/// it is neither.
+fn group_of(name: &str) -> Option<&str> {
+    let (stem, _) = name.rsplit_once('-')?;
+    Some(stem.split_once('@').map_or(stem, |(image, _)| image))
+}
+
 /// Marks a file as used now. Only pruning reads it.
 fn touch(path: &Path) {
     let _ = File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn builds_of_one_image_do_not_pile_up() {
+        let cache = tempfile::tempdir().unwrap();
+        let builds = (0..9).map(|number| format!("docker.io_cotenant_cotenant@{number}-abc.tar"));
+        let long_ago = SystemTime::now() - 2 * KEEP_FOR;
+        let old = builds.chain(["registry.k8s.io_pause@3.10.1-def.tar".to_owned(), "lock".to_owned()]);
+        for (place, name) in old.enumerate() {
+            let file = File::create(cache.path().join(name)).unwrap();
+            let used = long_ago - Duration::from_secs(place as u64);
+            file.set_modified(used).unwrap();
+        }
+        File::create(cache.path().join("docker.io_cotenant_cotenant@new-abc.tar")).unwrap();
+        let root = cache.path().to_owned();
+        Store { root }.prune();
+        let left = fs::read_dir(cache.path()).unwrap();
+        let mut left: Vec<String> = left
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        let expected = [
+            "docker.io_cotenant_cotenant@0-abc.tar",
+            "docker.io_cotenant_cotenant@1-abc.tar",
+            "docker.io_cotenant_cotenant@new-abc.tar",
+            "lock",
+            "registry.k8s.io_pause@3.10.1-def.tar",
+        ];
+        assert_eq!(left, expected);
+    }
 }
