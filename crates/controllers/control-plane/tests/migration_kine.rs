@@ -566,6 +566,99 @@ async fn a_nats_that_fails_leaves_everything_where_it_was_until_it_is_back() {
     operator.kill().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn after_the_switch_there_is_only_the_way_on_whatever_is_asked_for() {
+    const OBJECTS: usize = 200;
+    let world = World::with_node("etcd").await;
+    let (nats, postgres) = (NatsFixture::start().await, SqlServer::postgres().await);
+    world.add_datastore("nats", &nats).await;
+    world.add_datastore("postgres", &postgres).await;
+    let operator = world.operate();
+    let (uid, mut at_etcd) = world.mover_in_etcd(OBJECTS).await;
+    let mut written = BTreeMap::new();
+    let (kine, mut at_nats) = moves_behind_kine(&world, &mut at_etcd, "nats", OBJECTS, &mut written).await;
+    // The first of the pods has followed.
+    assert!(at_nats.put("secrets/default/late", "late").await.unwrap());
+    written.insert("secrets/default/late".to_owned(), "late".to_owned());
+
+    let asks_for = async |store: &str| {
+        world.change("mover", json!({"dataStore": store})).await;
+        eventually("a pass has seen it", || async {
+            let conditions = world.control_plane("mover").await.status.unwrap_or_default().conditions;
+            let told = format!("the DataStore {store} is moved to when that is done");
+            let found = conditions.iter().any(|one| one.message.contains(&told));
+            when(found, || format!("{conditions:#?}"))
+        })
+        .await;
+    };
+    asks_for("etcd").await;
+    asks_for("postgres").await;
+    operator.kill().await;
+    // Nobody remembers anything now.
+    let operator = world.operate();
+    asks_for("etcd").await;
+    assert_eq!(bucket(&nats, &uid).await.unwrap(), uid, "what was written is there");
+    let mut both = [at_nats.clone(), at_etcd.clone()];
+    for tenant in &mut both {
+        assert_eq!(
+            tenant.get(&object(7).0).await.unwrap().unwrap().0,
+            object(7).1,
+            "pods read from both"
+        );
+    }
+    assert!(
+        !at_etcd.put("secrets/default/lost", "lost").await.unwrap_or_default(),
+        "one of them takes writes"
+    );
+
+    world.until_ready_in("mover", "etcd").await;
+    nothing_is_lost(&mut at_etcd, OBJECTS, &written).await;
+    assert!(at_etcd.put("secrets/default/later", "later").await.unwrap());
+    drop(kine);
+    until_gone("nats", &uid, || bucket(&nats, &uid)).await;
+    assert_eq!(
+        postgres
+            .run("SELECT datname FROM pg_database")
+            .await
+            .unwrap()
+            .matches(&uid)
+            .count(),
+        0
+    );
+    operator.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn writes_that_an_operator_has_left_waiting_are_taken_again_while_the_other_store_is_away() {
+    let world = World::with_node("etcd").await;
+    let nats = NatsFixture::start().await;
+    world.add_datastore("nats", &nats).await;
+    let operator = world.operate();
+    let (uid, mut at_etcd) = world.mover_in_etcd(10).await;
+    operator.kill().await;
+    // As an operator leaves it that ends while writes wait.
+    let record = format!("/cotenant.dev/migrations/{uid}/leaving");
+    let leaving = json!({"other": "nats", "step": "Copying", "attempt": "1"}).to_string();
+    world.etcd.etcdctl(&["put", &record, &leaving]).await.unwrap();
+    let keys = format!("/{uid}/");
+    let read = ["role", "grant-permission", "--prefix=true", &uid, "read", &keys];
+    world.etcd.etcdctl(&read).await.unwrap();
+    let refused = at_etcd.put("secrets/default/late", "late").await;
+    assert!(refused.unwrap_err().to_string().contains("permission denied"));
+    nats.stop().await;
+    world.change("mover", json!({"dataStore": "nats"})).await;
+
+    let operator = world.operate();
+    eventually("writes are taken", || async {
+        let mut tenant = at_etcd.clone();
+        let taken = tenant.put("secrets/default/late", "late").await;
+        when(taken.map_err(|error| error.to_string())?, || "they are not".to_owned())
+    })
+    .await;
+    assert!(at_etcd.get("secrets/default/late").await.unwrap().is_some());
+    operator.kill().await;
+}
+
 /// The UID, if the NATS has its bucket.
 async fn bucket(nats: &NatsFixture, uid: &str) -> Result<String, String> {
     let has = datastore::nats_store(nats).await?.has_bucket(uid).await;

@@ -1,5 +1,5 @@
 //! Records of moves in a database or in NATS: what [`crate::migration`] writes down in both stores, beside the record of
-//! owners and as far out of tenants' reach.
+//! owners and as far out of tenants' reach. In a NATS that is not far: all who log in are one user.
 
 /// What may be written down of one owner.
 pub(super) const PLACES: [&str; 2] = ["leaving", "arriving"];

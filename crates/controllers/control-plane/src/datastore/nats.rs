@@ -283,8 +283,12 @@ impl NatsStore {
         let Some(text) = answer("read a record", records.get(OWNER)).await? else {
             return Ok(None);
         };
-        let record = serde_json::from_slice(&text);
-        record.map(Some).map_err(|error| failed("read a record", error))
+        let record = serde_json::from_slice::<Record>(&text).map_err(|error| failed("read a record", error))?;
+        // Pods of a tenant can write there. What comes from here goes on into a status, where others are held against it.
+        if !is_bucket(&record.schema) {
+            return Err(failed("read a record", "its schema cannot be the name of a bucket"));
+        }
+        Ok(Some(record))
     }
 
     async fn bucket(&mut self, name: &str) -> Result<Option<kv::Store>, StoreError> {

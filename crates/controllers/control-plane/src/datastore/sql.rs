@@ -108,6 +108,8 @@ pub enum SqlError {
     },
     #[error("failed to {step}: no answer within {} s", ANSWER_WITHIN.as_secs())]
     Silent { step: &'static str },
+    #[error("failed to {step}: the server sends more than it said there was")]
+    TooMuch { step: &'static str },
     #[error("failed to read the certificates of the DataStore")]
     Material(#[source] Cause),
     #[error("failed to use the store: its user {user:?} may not make databases and users")]
@@ -135,6 +137,7 @@ impl SqlError {
             Self::NotAdministrator { .. } | Self::BlindToConnections { .. } => "NotAdministrator",
             Self::ReadOnly => Trouble::ReadOnly.category(),
             Self::ForeignRecords(_) => "RecordsForeign",
+            Self::TooMuch { .. } => Trouble::Other.category(),
             Self::Unquotable(_) => "NameRefused",
         }
     }

@@ -254,8 +254,10 @@ pub(super) async fn attempt(order: &Order, tenant: Option<&Client>, shared: &Sha
         return Err(error);
     }
     if !shared.advance(&Stage::Frozen, Stage::Committing) {
-        // Whoever gave it up gives the right to write back.
-        return Ok(Outcome::Settled);
+        drop(copy);
+        let left = record(&order.target, Step::Copying, &attempt);
+        give_back(&mut ends.source, &ends.from, Some(&left)).await?;
+        return Err(Error::GivenUp);
     }
     ends.switch(order, &attempt).await
 }
@@ -299,6 +301,15 @@ impl Ends {
     async fn open(order: &Order) -> Result<Option<Self>, Error> {
         let mut source = Opened::connect(&order.source, &order.owner).await?;
         let left = source.book().read(End::Leaving).await?;
+        let arrived = source.book().read(End::Arriving).await?;
+        // Others still read from the store that an earlier move leaves, so nothing is copied there or changed.
+        if arrived.is_some_and(|arrived| arrived.step == Step::Switched)
+            || left
+                .as_ref()
+                .is_some_and(|left| left.step == Step::Switched && left.other != order.target.name)
+        {
+            return Err(Error::PastSwitch(order.source.name.clone()));
+        }
         let here = source.account(order.agreed.as_ref()).await?;
         let connected = Opened::connect(&order.target, &order.owner).await;
         let mut target = match (connected, &here) {

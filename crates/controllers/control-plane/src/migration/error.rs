@@ -51,6 +51,10 @@ pub(crate) enum Error {
     Strangers { store: String, count: i64 },
     #[error("the key {key} cannot be kept in the DataStore {store}: it is not text")]
     Unnameable { key: String, store: String },
+    #[error("the move was given up while writes waited")]
+    GivenUp,
+    #[error("the data of this control plane is on its way out of the DataStore {0}, or into it, and arrives first")]
+    PastSwitch(String),
     #[error("failed to read what is on record about the move in the DataStore {0}")]
     Record(String, #[source] serde_json::Error),
 }
@@ -71,6 +75,7 @@ impl Error {
                 "MigrationRefused"
             }
             Self::TooSlow(_) => "MigrationTooSlow",
+            Self::GivenUp | Self::PastSwitch(_) => "Migrating",
             Self::Different { .. } => "MigrationNotVerified",
             Self::RevisionBehind { .. } => "RevisionBehind",
             Self::NothingThere(_) | Self::Record(..) => "MigrationSourceUnclear",

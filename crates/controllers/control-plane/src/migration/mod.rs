@@ -116,12 +116,17 @@ impl Migrations {
         Some((found.source.clone(), stage))
     }
 
-    /// Gives up whatever is under way. `false`: it cannot be given up now.
+    /// Gives up whatever is under way. `false`: it has not ended yet, or cannot be given up now.
     pub(crate) fn give_up(&self, owner: &str) -> bool {
         let mut known = self.locked();
         let Some(found) = known.get(owner) else { return true };
         {
             let mut stage = found.shared.locked();
+            // A store that was asked to refuse writes may do so after nobody waits for it any more. So the attempt hears the
+            // answer, and has it taken back itself.
+            if *stage == Stage::Frozen {
+                *stage = Stage::Returning;
+            }
             if !stage.may_end() {
                 return false;
             }
@@ -129,6 +134,19 @@ impl Migrations {
         }
         known.remove(owner);
         true
+    }
+
+    /// A move past its switch that is not at its end, wherever it goes.
+    pub(crate) fn past_switch(&self, owner: &str) -> Option<Found> {
+        let known = self.locked();
+        let found = known.get(owner)?;
+        let stage = found.shared.locked().clone();
+        let source = found.source.clone().filter(|_| matches!(stage, Stage::Switched(_)))?;
+        Some(Found {
+            source,
+            target: found.target.clone(),
+            stage,
+        })
     }
 
     /// Nothing moves, the data is there.
@@ -224,6 +242,14 @@ impl Migrations {
     }
 }
 
+/// A move: from where to where, and how far.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) source: String,
+    pub(crate) target: String,
+    pub(crate) stage: Stage,
+}
+
 /// What a store knows of moves that end or begin in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Known {
@@ -232,7 +258,7 @@ pub(crate) enum Known {
     /// The data comes from the other store.
     Arriving { from: String, step: Step },
     /// The data was to go to the other store.
-    Leaving { to: String },
+    Leaving { to: String, step: Step },
 }
 
 /// Asks a store.
@@ -245,12 +271,25 @@ pub(crate) async fn look_up(side: &Side, owner: &str) -> Result<Known, Error> {
         });
     }
     let leaving = opened.book().read(End::Leaving).await?;
-    Ok(leaving.map_or(Known::Nothing, |leaving| Known::Leaving { to: leaving.other }))
+    Ok(leaving.map_or(Known::Nothing, |leaving| Known::Leaving {
+        to: leaving.other,
+        step: leaving.step,
+    }))
 }
 
 /// The account under which the data is in a store.
 pub(crate) async fn account(side: &Side, owner: &str) -> Result<Option<Account>, Error> {
     Opened::connect(side, owner).await?.account(None).await
+}
+
+/// Writes that an attempt has left waiting are taken again. The next attempt begins anew.
+pub(crate) async fn let_write(source: &Side, owner: &str) -> Result<(), Error> {
+    match look_up(source, owner).await? {
+        Known::Leaving {
+            step: Step::Copying, ..
+        } => stay(source, None, owner).await,
+        _ => Ok(()),
+    }
 }
 
 /// The data stays where it is: it is written again, and what was copied to the other store, if that can be reached, is

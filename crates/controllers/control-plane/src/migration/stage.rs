@@ -9,6 +9,8 @@ pub(crate) enum Stage {
     Copying,
     /// The data is in the first store, which is read but not written.
     Frozen,
+    /// It was given up while writes wait: the data stays in the first store, which is being given the right to write back.
+    Returning,
     /// The switch is being recorded: it cannot be given up, nor be relied on.
     Committing,
     /// The data is in the second store, which is read but not written until all pods use it.
@@ -24,6 +26,6 @@ pub(crate) enum Stage {
 impl Stage {
     /// Whether it can be given up.
     pub(super) fn may_end(&self) -> bool {
-        !matches!(self, Self::Committing)
+        !matches!(self, Self::Returning | Self::Committing)
     }
 }

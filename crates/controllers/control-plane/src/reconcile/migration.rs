@@ -23,7 +23,7 @@ use crate::desired::identity::{self, Ownership};
 use crate::desired::secrets::text;
 use crate::desired::{Account, Hosted, Waiting};
 use crate::error::Error;
-use crate::migration::{self, Known, Order, Side, Stage, Step};
+use crate::migration::{self, Found, Known, Order, Side, Stage, Step};
 use crate::observe::Observed;
 use crate::{Key, status, store};
 
@@ -43,9 +43,6 @@ pub(super) enum Moving {
     Unclear,
 }
 
-/// The other end of a move, and where it is.
-type Found = (String, Stage);
-
 impl Pass<'_> {
     /// Finds or begins the move to the store that is asked for.
     pub(super) async fn moving(
@@ -55,7 +52,7 @@ impl Pass<'_> {
         observed: &Observed,
     ) -> Result<Moving, Error> {
         self.step = status::DATASTORE;
-        let (source, stage) = match self.find(hosted, observed).await? {
+        let Found { source, target, stage } = match self.find(hosted, observed).await? {
             Ok(Some(found)) => found,
             Ok(None) => return Ok(Moving::No),
             Err(waiting) => {
@@ -64,14 +61,13 @@ impl Pass<'_> {
                 return Ok(Moving::Unclear);
             }
         };
-        let target = hosted.datastore.name.clone();
         let message = match stage {
             Stage::Settled => return Ok(Moving::No),
+            Stage::Switched(account) if target == hosted.datastore.name => {
+                return self.switched(&source, account, datastore, hosted).await;
+            }
             Stage::Switched(account) => {
-                return self
-                    .switched(&source, account, datastore, hosted)
-                    .await
-                    .map(Moving::Here);
+                return self.past_switch(&source, &target, account, hosted).await;
             }
             Stage::Failed(reason, message) => {
                 self.look_again = Some(SOON);
@@ -82,7 +78,7 @@ impl Pass<'_> {
             Stage::Copying | Stage::Again => {
                 format!("the data is being copied from the DataStore {source} to {target}; reads and writes go on")
             }
-            Stage::Frozen | Stage::Committing => {
+            Stage::Frozen | Stage::Returning | Stage::Committing => {
                 format!("what changed last is moved from the DataStore {source} to {target}; reads go on, writes wait")
             }
         };
@@ -95,12 +91,17 @@ impl Pass<'_> {
         let (owner, target) = (self.owner(), hosted.datastore.name.as_str());
         match self.ctx.migrations.stage(owner, target) {
             Some((Some(source), Stage::Again)) => return Box::pin(self.begin(source, target, observed)).await,
-            Some((source, stage)) => return Ok(Ok(source.map(|source| (source, stage)))),
+            Some((source, stage)) => {
+                let target = target.to_owned();
+                return Ok(Ok(source.map(|source| Found { source, target, stage })));
+            }
             None => {}
         }
-        if !self.ctx.migrations.give_up(owner) {
-            let message = "the move to another DataStore is at its end and cannot be given up now".to_owned();
-            return Ok(Err(Waiting::datastore(MIGRATING, message)));
+        if let Some(found) = self.ctx.migrations.past_switch(owner) {
+            return Ok(Ok(Some(found)));
+        }
+        if let Some(waiting) = self.give_up() {
+            return Ok(Err(waiting));
         }
         if let Some(source) = self.moved_from(&hosted.datastore) {
             return Box::pin(self.begin(source, target, observed)).await;
@@ -116,17 +117,25 @@ impl Pass<'_> {
         let Ok(known) = migration::look_up(&side, owner).await else {
             return Ok(Ok(None));
         };
+        match self.resumed(&side, &known).await {
+            Ok(None) => {}
+            Ok(Some(found)) => return Ok(Ok(Some(found))),
+            Err(error) => return Ok(Err(waiting(&error))),
+        }
         match known {
-            Known::Nothing => {}
+            // Nobody else knows of this switch, so there was none.
+            Known::Nothing
+            | Known::Arriving {
+                step: Step::Switched, ..
+            } => {}
             Known::Arriving {
                 from,
                 step: Step::Copying,
             } => return Box::pin(self.begin(from, target, observed)).await,
-            Known::Arriving { from, step } => match migration::account(&side, owner).await {
-                Ok(Some(account)) if step == Step::Switched => {
-                    self.ctx.migrations.switched(owner, &from, target, account.clone());
-                    return Ok(Ok(Some((from, Stage::Switched(account)))));
-                }
+            Known::Arriving {
+                from,
+                step: Step::Cleaning,
+            } => match migration::account(&side, owner).await {
                 Ok(Some(account)) => {
                     self.clean(&from, side, account).await;
                     return Ok(Ok(None));
@@ -134,7 +143,7 @@ impl Pass<'_> {
                 Ok(None) => {}
                 Err(error) => return Ok(Err(waiting(&error))),
             },
-            Known::Leaving { to } => {
+            Known::Leaving { to, .. } => {
                 let other = self.side(&to).await.ok().flatten();
                 if let Err(error) = migration::stay(&side, other.as_ref(), owner).await {
                     return Ok(Err(waiting(&error)));
@@ -143,6 +152,13 @@ impl Pass<'_> {
         }
         self.ctx.migrations.settle(owner, target);
         Ok(Ok(None))
+    }
+
+    /// Ends the attempt that is under way, or says what to wait for.
+    pub(super) fn give_up(&self) -> Option<Waiting> {
+        let given_up = self.ctx.migrations.give_up(self.owner());
+        let message = "the move to another DataStore is at its end and cannot be given up now";
+        (!given_up).then(|| Waiting::datastore(MIGRATING, message.to_owned()))
     }
 
     async fn begin(
@@ -157,10 +173,16 @@ impl Pass<'_> {
                 "spec.dataStore: with spec.dataStoreOverrides the data stays in the DataStore {source}; moving to \
                  {target} needs all kinds in one store"
             );
+            self.let_write(&source).await;
             return refused("MigrationNotServed", message);
         }
-        let Some(to) = self.side(target).await? else {
-            return Ok(Ok(None));
+        let to = match self.side(target).await {
+            Ok(Some(to)) => to,
+            Ok(None) => return Ok(Ok(None)),
+            Err(error) => {
+                self.let_write(&source).await;
+                return Err(error);
+            }
         };
         let Some(from) = self.side(&source).await? else {
             // A status may say anything. Only what is half copied must not be taken for all of it.
@@ -177,12 +199,29 @@ impl Pass<'_> {
             }
             return Ok(Ok(None));
         };
+        let known = migration::look_up(&from, self.owner()).await;
+        // An attempt resumes what has switched to where it goes.
+        let known = known
+            .ok()
+            .filter(|known| !matches!(known, Known::Leaving { to, .. } if to == target));
+        if let Some(known) = known {
+            match self.resumed(&from, &known).await {
+                Ok(None) => {}
+                Ok(Some(found)) => return Ok(Ok(Some(found))),
+                Err(error) => return Ok(Err(waiting(&error))),
+            }
+        }
         if let Err(error) = self.refuse_occupied(&to).await {
+            self.let_write(&source).await;
             let reason = match &error {
                 Error::Datastore { source, .. } => source.category(),
                 _ => "MigrationRefused",
             };
-            return Ok(Ok(Some((source, Stage::Failed(reason, chain(&error))))));
+            return Ok(Ok(Some(Found {
+                source,
+                target: to.name,
+                stage: Stage::Failed(reason, chain(&error)),
+            })));
         }
         Box::pin(self.leave_third(&from, target)).await;
         let annotation = self.tcp.annotations().get(CLEANUP_PRIOR_MIGRATION_ANNOTATION);
@@ -200,7 +239,63 @@ impl Pass<'_> {
         self.ctx
             .migrations
             .start(order, tenant, move || queue.enqueue(key.clone()));
-        Ok(Ok(Some((source, Stage::Copying))))
+        Ok(Ok(Some(Found {
+            source,
+            target: target.to_owned(),
+            stage: Stage::Copying,
+        })))
+    }
+
+    /// The move that this store says is past its switch, which an operator before this one has begun.
+    async fn resumed(&self, side: &Side, known: &Known) -> Result<Option<Found>, migration::Error> {
+        let (source, target) = match known {
+            Known::Arriving {
+                from,
+                step: Step::Switched,
+            } if self.agrees(side, from).await? => (from, &side.name),
+            Known::Leaving {
+                to,
+                step: Step::Switched,
+            } => (&side.name, to),
+            _ => return Ok(None),
+        };
+        let there = match self.side(target).await {
+            Ok(Some(there)) => migration::account(&there, self.owner()).await?,
+            Ok(None) | Err(_) => None,
+        };
+        let account = there.ok_or_else(|| migration::Error::NothingThere(target.clone()))?;
+        self.ctx
+            .migrations
+            .switched(self.owner(), source, target, account.clone());
+        Ok(Some(Found {
+            source: source.clone(),
+            target: target.clone(),
+            stage: Stage::Switched(account),
+        }))
+    }
+
+    /// Whether a store is believed that data has come from another one. In a NATS tenants can write what they like: there the
+    /// other has to say the same, because pods are let out to it.
+    async fn agrees(&self, side: &Side, from: &str) -> Result<bool, migration::Error> {
+        if side.driver() != Driver::Nats {
+            return Ok(true);
+        }
+        let Ok(Some(other)) = self.side(from).await else {
+            return Ok(false);
+        };
+        let known = migration::look_up(&other, self.owner()).await?;
+        Ok(matches!(known, Known::Leaving { to, step: Step::Switched } if to == side.name))
+    }
+
+    /// Where no attempt can be made, none is waited for.
+    async fn let_write(&self, source: &str) {
+        let Ok(Some(side)) = self.side(source).await else {
+            return;
+        };
+        if let Err(error) = migration::let_write(&side, self.owner()).await {
+            let error = chain(&error);
+            tracing::warn!(object.r#ref = %Key::to(self.tcp), datastore = source, error, "left writes waiting");
+        }
     }
 
     /// Fails if the store takes one control plane, and has or had another.
@@ -225,7 +320,7 @@ impl Pass<'_> {
     async fn leave_third(&self, source: &Side, target: &str) {
         let owner = self.owner();
         let (third, left) = match migration::look_up(source, owner).await {
-            Ok(Known::Leaving { to }) if to != target => {
+            Ok(Known::Leaving { to, .. }) if to != target => {
                 let other = self.side(&to).await.ok().flatten();
                 (to, migration::stay(source, other.as_ref(), owner).await)
             }
@@ -283,6 +378,31 @@ impl Pass<'_> {
         Ok(Moving::Here(Some(credentials.pods.clone())))
     }
 
+    /// Another store is asked for since the switch. Pods read from both ends of the move and may have written to its second,
+    /// so it goes to its end before the data moves on, or back.
+    async fn past_switch(
+        &mut self,
+        source: &str,
+        target: &str,
+        account: Account,
+        hosted: &mut Hosted<'_>,
+    ) -> Result<Moving, Error> {
+        let ctx = self.ctx;
+        let message = format!(
+            "the data is in the DataStore {target}, to which the pods are led over; the DataStore {} is moved to when that is \
+             done",
+            hosted.datastore.name
+        );
+        self.stops.push(Waiting::datastore(MIGRATING, message));
+        let Some(datastore) = ctx.watches.datastores.get(None, target) else {
+            self.stops
+                .push(waiting(&migration::Error::NothingThere(target.to_owned())));
+            return Ok(Moving::Unclear);
+        };
+        hosted.datastore = ctx.stores.locate(&ctx.watches, &datastore).await;
+        self.switched(source, account, &datastore, hosted).await
+    }
+
     /// The pods follow to the second store. Those that have not yet may go on reading from the first.
     async fn switched(
         &mut self,
@@ -290,7 +410,7 @@ impl Pass<'_> {
         account: Account,
         datastore: &DataStore,
         hosted: &mut Hosted<'_>,
-    ) -> Result<Option<PodAccess>, Error> {
+    ) -> Result<Moving, Error> {
         let ctx = self.ctx;
         if let Some(left) = ctx.watches.datastores.get(None, source) {
             let left = ctx.stores.locate(&ctx.watches, &left).await;
@@ -308,7 +428,7 @@ impl Pass<'_> {
         self.look_again = Some(SOON);
         let credentials = ctx.stores.credentials(&ctx.client, datastore).await?;
         self.record_password(datastore, &credentials.login).await?;
-        Ok(Some(credentials.pods.clone()))
+        Ok(Moving::Here(Some(credentials.pods.clone())))
     }
 
     /// Once all pods use the second store, it may be written to, and the first is emptied.
@@ -368,14 +488,13 @@ impl Pass<'_> {
 
     /// Stores beside the present one in which something of this control plane may be: those at the other end of a move.
     pub(super) async fn other_ends(&self, names: &BTreeSet<String>) -> Vec<String> {
-        self.ctx.migrations.give_up(self.owner());
         let mut others = Vec::new();
         for name in names {
             let Ok(Some(side)) = self.side(name).await else {
                 continue;
             };
             match migration::look_up(&side, self.owner()).await {
-                Ok(Known::Arriving { from: other, .. } | Known::Leaving { to: other }) => others.push(other),
+                Ok(Known::Arriving { from: other, .. } | Known::Leaving { to: other, .. }) => others.push(other),
                 Ok(Known::Nothing) | Err(_) => {}
             }
         }

@@ -1,39 +1,50 @@
 //! The controllers of control planes, as an operator has them.
 
 use control_plane_controller::{Settings, Watches, run};
+use http::Request;
 use kube::Client;
+use kube::client::Body;
 use runtime::Shutdown;
 use runtime::events::Recorder;
 use runtime::metrics::Registry;
-use tokio::task::JoinHandle;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tower::service_fn;
 
-use super::{eventually, when};
+use super::{PATIENCE, eventually, when};
 
 /// An operator that may be killed, and ends with its owner.
 pub(crate) struct Operator {
-    task: JoinHandle<()>,
+    /// Its own, so that nothing of what it has begun outlives it.
+    runtime: Option<Runtime>,
     pub(crate) registry: Registry,
 }
 
 impl Operator {
     pub(crate) fn start(client: &Client, settings: Settings) -> Self {
-        let (client, registry, shutdown) = (client.clone(), Registry::new(), Shutdown::new());
+        let (client, registry, shutdown) = (sending_here(client), Registry::new(), Shutdown::new());
         let metrics = runtime::controller::Metrics::register(&registry);
         let known = registry.clone();
-        let task = tokio::spawn(async move {
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = runtime.unwrap();
+        runtime.spawn(async move {
             let watches = Watches::start(&client, &shutdown);
             let events = Recorder::new(client.clone(), "cotenant-operator", Some("test"));
             run(client, watches, events, settings, &known, &metrics, shutdown.clone())
                 .await
                 .unwrap();
         });
-        Self { task, registry }
+        Self {
+            runtime: Some(runtime),
+            registry,
+        }
     }
 
-    /// Ends it as `kill -9` does: wherever it is.
+    /// Ends it as `kill -9` does: wherever it is, with all that it has begun.
     pub(crate) async fn kill(mut self) {
-        self.task.abort();
-        let _ = (&mut self.task).await;
+        let runtime = self.runtime.take().unwrap();
+        // It waits for its threads.
+        let ended = tokio::task::spawn_blocking(|| runtime.shutdown_timeout(PATIENCE));
+        ended.await.unwrap();
     }
 
     /// How many passes have ended, and whether more are due.
@@ -63,6 +74,19 @@ impl Operator {
 
 impl Drop for Operator {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
+}
+
+/// A client whose connections, which others share, stay when the one that asks ends.
+fn sending_here(client: &Client) -> Client {
+    let (here, base) = (Handle::current(), client.clone());
+    let service = service_fn(move |request: Request<Body>| {
+        let base = base.clone();
+        let sent = here.spawn(async move { base.send(request).await });
+        async move { sent.await.unwrap() }
+    });
+    Client::new(service, client.default_namespace())
 }

@@ -12,7 +12,7 @@
 
 mod encoding;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use async_nats::HeaderMap;
@@ -102,18 +102,16 @@ impl KineBucket {
     }
 
     pub(super) async fn count(&mut self) -> Result<i64, StoreError> {
-        let counted = |name: &&String| {
+        let is_counted = |name: &str| {
             name.strip_prefix(PREFIX)
-                .is_some_and(|key| *name != HEALTH.0 && !is_renewed(key.as_bytes()))
+                .is_some_and(|key| name != HEALTH.0 && !is_renewed(key.as_bytes()))
         };
-        let names = self.names().await?;
-        Ok(number(names.iter().filter(counted).count() as u64))
+        self.count_names(is_counted).await
     }
 
     pub(super) async fn strangers(&mut self) -> Result<i64, StoreError> {
-        let names = self.names().await?;
-        let strange = |name: &&String| !name.starts_with(PREFIX) && !MARKS.contains(&name.as_str());
-        Ok(number(names.iter().filter(strange).count() as u64))
+        self.count_names(|name| !name.starts_with(PREFIX) && !MARKS.contains(&name))
+            .await
     }
 
     pub(super) async fn page(&mut self, after: &str) -> Result<(Vec<Row>, Option<String>), StoreError> {
@@ -156,7 +154,10 @@ impl KineBucket {
             last = Some(message.number);
             bytes += size(message.whole.payload.len());
             if let Some(name) = message.name.filter(|name| is_key(name)) {
-                rows.push(change(message.number, name, message.gone, &message.whole.payload)?);
+                let row = change(message.number, name, message.gone, &message.whole.payload)?;
+                // A message may be much smaller than what is in it.
+                bytes += size(row.value.len());
+                rows.push(row);
             }
         }
         Ok((rows, last))
@@ -282,14 +283,15 @@ impl KineBucket {
         self.call(step, "UPDATE", &Value::Object(config)).await.map(drop)
     }
 
-    /// All that are there now.
-    async fn names(&self) -> Result<BTreeSet<String>, StoreError> {
+    /// How many are there of which this holds. What is written meanwhile may count twice.
+    async fn count_names(&self, holds: impl Fn(&str) -> bool) -> Result<i64, StoreError> {
         let mut messages = self.messages(DeliverPolicy::LastPerSubject, true).await?;
-        let mut names = BTreeSet::new();
+        let mut count = 0;
         while let Some(message) = messages.next().await? {
-            names.extend(message.name.filter(|_| !message.gone));
+            let is_there = message.name.filter(|_| !message.gone);
+            count += i64::from(is_there.is_some_and(|name| holds(&name)));
         }
-        Ok(names)
+        Ok(count)
     }
 
     async fn messages(&self, deliver_policy: DeliverPolicy, headers_only: bool) -> Result<Messages, StoreError> {

@@ -19,6 +19,7 @@ use std::collections::HashMap;
 use super::claim::Claim;
 use super::error::StoreError;
 use super::kine::{HEALTH, KEY_BYTES, PAGE_BYTES, PREFIX, RENEWED, Row};
+use super::sql::SqlError;
 use super::store::Login;
 
 use self::mysql::MySqlTable;
@@ -157,6 +158,29 @@ impl KineTable {
     }
 }
 
+/// How much may still come. Sizes were asked for before, but a server says what the tables' owner has made it say.
+struct Allowance(i64);
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Self(PAGE_BYTES + KEY_BYTES)
+    }
+}
+
+impl Allowance {
+    /// What a row is here beside its bytes.
+    const ROW: i64 = 128;
+
+    fn take(&mut self, step: &'static str, row: &Row) -> Result<(), SqlError> {
+        let bytes = i64::try_from(row.name.len() + row.value.len()).unwrap_or(i64::MAX);
+        self.0 = self.0.saturating_sub(bytes).saturating_sub(Self::ROW);
+        if self.0 < 0 {
+            return Err(SqlError::TooMuch { step });
+        }
+        Ok(())
+    }
+}
+
 /// As many of the first rows as fit into a page, one at least.
 fn fitting(sizes: &[(i64, i64)]) -> Result<Vec<i64>, StoreError> {
     let mut sum: i64 = 0;
@@ -186,5 +210,26 @@ mod tests {
         assert_eq!(fitting(&[(3, PAGE_BYTES + 1), (4, 1)]).unwrap(), [3]);
         assert!(fitting(&[(3, 1), (4, KEY_BYTES + 1)]).is_err());
         assert!(fitting(&[(3, i64::MAX)]).is_err());
+    }
+
+    #[test]
+    fn a_server_that_sends_more_than_it_said_is_not_listened_to() {
+        let row = |bytes: i64| Row {
+            id: 1,
+            name: "/registry/pods/default/one".to_owned(),
+            value: vec![0; usize::try_from(bytes).unwrap()],
+            lease: 0,
+            deleted: false,
+        };
+        let mut one = Allowance::default();
+        one.take("read", &row(KEY_BYTES)).unwrap();
+        one.take("read", &row(PAGE_BYTES / 2)).unwrap();
+        assert!(one.take("read", &row(PAGE_BYTES / 2)).is_err());
+        // Nor to one that sends nothing, without an end.
+        let mut many = Allowance::default();
+        let taken = (0..1_000_000)
+            .take_while(|_| many.take("read", &row(0)).is_ok())
+            .count();
+        assert!(taken > 500 && taken < 200_000, "{taken}");
     }
 }

@@ -13,7 +13,7 @@ use super::super::kine::{PREFIX, RENEWED, Row};
 use super::super::mysql::{MySqlStore, failed, open};
 use super::super::quoting::MYSQL;
 use super::super::sql::{MAKE_WITHIN, SqlError, SqlLogin, within};
-use super::{PAGE, Stretch};
+use super::{Allowance, PAGE, Stretch};
 
 /// As kine makes it.
 const TABLE: [&str; 6] = [
@@ -216,7 +216,6 @@ impl MySqlTable {
 
     async fn read(&mut self, step: &'static str, statement: &str, values: Vec<Value>) -> Result<Vec<Row>, SqlError> {
         type Columns = (i64, String, Option<Vec<u8>>, i64, i64);
-        let rows = self.ask(step, statement, values).await?;
         let row = |row| {
             let (id, name, value, lease, deleted): Columns = mysql_async::from_row_opt(row)?;
             Ok(Row {
@@ -227,8 +226,18 @@ impl MySqlTable {
                 deleted: deleted != 0,
             })
         };
-        let rows = rows.into_iter().map(row).collect::<Result<_, FromRowError>>();
-        rows.map_err(|error| unexpected(step, error))
+        let answer = self.connection.exec_iter(statement, Params::Positional(values));
+        let reading = async {
+            let mut answer = answer.await.map_err(|error| failed(step, error))?;
+            let (mut rows, mut allowance) = (Vec::new(), Allowance::default());
+            while let Some(next) = answer.next().await.map_err(|error| failed(step, error))? {
+                let row = row(next).map_err(|error| unexpected(step, error))?;
+                allowance.take(step, &row)?;
+                rows.push(row);
+            }
+            Ok(rows)
+        };
+        within(MAKE_WITHIN, step, reading).await
     }
 
     pub(super) async fn text(&mut self, step: &'static str, statement: &str) -> Result<String, SqlError> {

@@ -6,16 +6,17 @@
 //! the only one who has it. The owner could undo either, which kine does not; it would harm nobody but itself. Connections
 //! stay, and reads with them.
 
+use futures::StreamExt as _;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row as SqlRow};
 
 use super::super::claim::Claim;
 use super::super::error::StoreError;
-use super::super::kine::{PREFIX, RENEWED, Row};
+use super::super::kine::{KEY_BYTES, PREFIX, RENEWED, Row};
 use super::super::postgres::{failed, open, order};
 use super::super::sql::{MAKE_WITHIN, SqlError, SqlLogin, within};
 use super::super::tls::ClientTls;
-use super::{PAGE, Stretch};
+use super::{Allowance, PAGE, Stretch};
 
 /// As kine makes it.
 const TABLE: &str = r#"
@@ -135,9 +136,12 @@ impl PostgresTable {
     }
 
     pub(super) async fn rows(&mut self, ids: &[i64]) -> Result<Vec<Row>, SqlError> {
-        let statement = "SELECT id::bigint, name::text, (CASE WHEN deleted = 0 THEN value END)::bytea, coalesce(lease, \
-                         0)::bigint, coalesce(deleted, 0)::bigint FROM public.kine WHERE id = ANY($1::bigint[])";
-        self.read("read keys", statement, &[&ids]).await
+        let statement = format!(
+            "SELECT id::bigint, left(name::text, {KEY_BYTES}), substr((CASE WHEN deleted = 0 THEN value END)::bytea, 1, \
+             {KEY_BYTES}), coalesce(lease, 0)::bigint, coalesce(deleted, 0)::bigint FROM public.kine WHERE id = \
+             ANY($1::bigint[])"
+        );
+        self.read("read keys", &statement, &[&ids]).await
     }
 
     pub(super) async fn find(&mut self, names: &[String]) -> Result<Vec<Row>, SqlError> {
@@ -218,20 +222,19 @@ impl PostgresTable {
         statement: &str,
         values: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, SqlError> {
-        let row = |row: &SqlRow| {
-            Ok(Row {
-                id: row.try_get(0)?,
-                name: row.try_get(1)?,
-                value: row.try_get::<_, Option<Vec<u8>>>(2)?.unwrap_or_default(),
-                lease: row.try_get(3)?,
-                deleted: row.try_get::<_, i64>(4)? != 0,
-            })
+        let reading = async {
+            let answer = self.client.query_raw(statement, values.iter().copied()).await;
+            let answer = answer.map_err(|error| failed(step, error))?;
+            let mut answer = std::pin::pin!(answer);
+            let (mut rows, mut allowance) = (Vec::new(), Allowance::default());
+            while let Some(next) = answer.next().await {
+                let row = next.and_then(|row| read(&row)).map_err(|error| failed(step, error))?;
+                allowance.take(step, &row)?;
+                rows.push(row);
+            }
+            Ok(rows)
         };
-        let rows = self.ask(step, statement, values).await?;
-        rows.iter()
-            .map(row)
-            .collect::<Result<_, _>>()
-            .map_err(|error| failed(step, error))
+        within(MAKE_WITHIN, step, reading).await
     }
 
     pub(super) async fn text(&self, step: &'static str, statement: &str) -> Result<String, SqlError> {
@@ -253,4 +256,14 @@ impl PostgresTable {
         })
         .await
     }
+}
+
+fn read(row: &SqlRow) -> Result<Row, tokio_postgres::Error> {
+    Ok(Row {
+        id: row.try_get(0)?,
+        name: row.try_get(1)?,
+        value: row.try_get::<_, Option<Vec<u8>>>(2)?.unwrap_or_default(),
+        lease: row.try_get(3)?,
+        deleted: row.try_get::<_, i64>(4)? != 0,
+    })
 }
