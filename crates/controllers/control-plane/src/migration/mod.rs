@@ -346,3 +346,38 @@ pub(crate) async fn release(target: &Side, account: &Account, owner: &str) -> Re
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(migrations: &Migrations) -> Option<Stage> {
+        migrations.stage("owner", "second").map(|(_, stage)| stage)
+    }
+
+    #[test]
+    fn while_writes_wait_an_attempt_is_told_to_return_and_is_not_ended() {
+        let migrations = Migrations::default();
+        migrations.remember("owner", Some("first".to_owned()), "second", Stage::Frozen);
+        let attempt = migrations.locked()["owner"].shared.clone();
+        for _ in 0..2 {
+            assert!(!migrations.give_up("owner"));
+            assert_eq!(at(&migrations), Some(Stage::Returning));
+        }
+        assert!(!attempt.advance(&Stage::Frozen, Stage::Committing), "it would switch");
+        attempt.enter(Stage::Failed("Migrating", "it was given up".to_owned()));
+        assert!(migrations.give_up("owner"));
+        assert_eq!(at(&migrations), None);
+    }
+
+    #[test]
+    fn a_switch_that_is_being_recorded_is_not_given_up_and_a_copy_is() {
+        let migrations = Migrations::default();
+        migrations.remember("owner", Some("first".to_owned()), "second", Stage::Committing);
+        assert!(!migrations.give_up("owner"));
+        assert_eq!(at(&migrations), Some(Stage::Committing));
+        migrations.remember("owner", Some("first".to_owned()), "second", Stage::Copying);
+        assert!(migrations.give_up("owner"));
+        assert_eq!(at(&migrations), None);
+    }
+}
