@@ -93,15 +93,17 @@ impl Scene {
             Ok(())
         })
         .await?;
+        // Nobody would ever limit a namespace that was made before the hooks were there.
+        let what = format!("the hooks of {}", self.tenant);
+        eventually(&what, IN_FORCE_WITHIN, async || {
+            let tried = self.make_namespace(&format!("{}-tried", self.tenant), true).await?;
+            let tenant = tried.labels().get("capsule.clastix.io/tenant");
+            ensure!(tenant == Some(&self.tenant), "it would be a namespace of {tenant:?}");
+            Ok(())
+        })
+        .await?;
         for name in &self.namespaces {
-            let namespaces = api(&resource("v1", "Namespace", "namespaces"), &self.owner, None);
-            let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-            let namespace: DynamicObject = serde_json::from_value(namespace)?;
-            eventually(name, IN_FORCE_WITHIN, async || {
-                namespaces.create(&PostParams::default(), &namespace).await?;
-                Ok(())
-            })
-            .await?;
+            eventually(name, IN_FORCE_WITHIN, async || self.make_namespace(name, false).await).await?;
         }
         for (kind, quota) in self.race.quotas(&self.tenant, &self.namespaces, self.limit) {
             let quota: DynamicObject = serde_json::from_value(quota)?;
@@ -112,6 +114,17 @@ impl Scene {
                 .with_context(|| format!("failed to make {} {}", kind.kind, self.tenant))?;
         }
         Ok(())
+    }
+
+    /// As the owner does.
+    async fn make_namespace(&self, name: &str, dry_run: bool) -> anyhow::Result<DynamicObject> {
+        let namespaces = api(&resource("v1", "Namespace", "namespaces"), &self.owner, None);
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        let params = PostParams {
+            dry_run,
+            ..PostParams::default()
+        };
+        Ok(namespaces.create(&params, &serde_json::from_value(namespace)?).await?)
     }
 
     /// An error, if somebody does not know of the limit yet.
