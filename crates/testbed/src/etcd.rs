@@ -130,6 +130,8 @@ impl EtcdFixture {
         let file = |name: &str| self.directory.path().join(name);
         let output = tokio::process::Command::new(self.programs.path("etcdctl"))
             .arg(format!("--endpoints={}", self.url()))
+            // Not etcdctl's own five seconds, which a busy machine may take.
+            .args(["--dial-timeout=30s", "--command-timeout=60s"])
             .arg(format!("--cacert={}", file("ca.crt").display()))
             .arg(format!("--cert={}", file("root.crt").display()))
             .arg(format!("--key={}", file("root.key").display()))
@@ -166,7 +168,10 @@ impl EtcdFixture {
     }
 
     async fn ready(&self) {
-        let ready = async || self.etcdctl(&["endpoint", "health"]).await.map(|_| ());
+        let ready = async || {
+            let health = ["endpoint", "health", "--dial-timeout=2s", "--command-timeout=5s"];
+            self.etcdctl(&health).await.map(|_| ())
+        };
         explained(self.process.lock().await.ready("etcd ready", START_WITHIN, ready).await);
     }
 }

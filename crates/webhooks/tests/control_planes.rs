@@ -22,6 +22,7 @@ use support::stage::stage;
 use support::until;
 use testbed::unique;
 
+/// Returns when the admission server knows it.
 async fn data_store(client: &Client, endpoint: &str) -> Result<DataStore, kube::Error> {
     let secret =
         |key: &str| json!({"secretReference": {"name": "etcd", "namespace": "cotenant-system", "keyPath": key}});
@@ -32,9 +33,20 @@ async fn data_store(client: &Client, endpoint: &str) -> Result<DataStore, kube::
             "tlsConfig": {
                 "certificateAuthority": {"certificate": secret("ca.crt"), "privateKey": secret("ca.key")},
                 "clientCertificate": {"certificate": secret("root.crt"), "privateKey": secret("root.key")}}}});
-    Api::all(client.clone())
+    let made: DataStore = Api::all(client.clone())
         .create(&PostParams::default(), &serde_json::from_value(store).unwrap())
-        .await
+        .await?;
+    let dry_run = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    until("the store is known", async || {
+        let asked = create_control_plane(client, &dry_run, &unique("cp"), &made.name_any(), json!({})).await;
+        let is_unknown = asked.is_err_and(|error| error.to_string().contains("does not exist"));
+        (!is_unknown).then_some(())
+    })
+    .await;
+    Ok(made)
 }
 
 async fn control_plane(client: &Client, store: &str, more: Value) -> Result<TenantControlPlane, kube::Error> {
@@ -47,6 +59,16 @@ async fn named_control_plane(
     store: &str,
     more: Value,
 ) -> Result<TenantControlPlane, kube::Error> {
+    create_control_plane(client, &PostParams::default(), name, store, more).await
+}
+
+async fn create_control_plane(
+    client: &Client,
+    params: &PostParams,
+    name: &str,
+    store: &str,
+    more: Value,
+) -> Result<TenantControlPlane, kube::Error> {
     let mut object = json!({
         "apiVersion": "kamaji.clastix.io/v1alpha1", "kind": "TenantControlPlane", "metadata": {"name": name},
         "spec": {
@@ -55,8 +77,7 @@ async fn named_control_plane(
             "kubernetes": {"version": "v1.36.3"}, "addons": {"coreDNS": {}, "kubeProxy": {}}}});
     json_patch::merge(&mut object["spec"], &more);
     let api = Api::<TenantControlPlane>::namespaced(client.clone(), "default");
-    api.create(&PostParams::default(), &serde_json::from_value(object).unwrap())
-        .await
+    api.create(params, &serde_json::from_value(object).unwrap()).await
 }
 
 #[tokio::test]

@@ -334,6 +334,7 @@ async fn a_status_is_recorded_and_never_refused() {
         "selectors": [{"fieldSelectors": [".status.message"]}]}]);
     let quota = scene.namespaced("3", "1", sources).await;
     scene.make_ready(&quota).await;
+    scene.stage.has_account().await;
     let pod: Pod = scene
         .stage
         .create(
@@ -427,15 +428,8 @@ async fn a_namespace_has_an_end_of_quotas() {
         let quota = serde_json::from_value::<CustomQuota>(quota_of("1", sources)).unwrap();
         scene.quotas().create(&PostParams::default(), &quota).await
     };
-    let mut refused = None;
     // What the admission servers have not heard of they do not count.
-    for _ in 0..60 {
-        if let Err(error) = create().await {
-            refused = Some(error);
-            break;
-        }
-    }
-    let refused: Result<CustomQuota, Error> = Err(refused.expect("an end"));
+    let refused: Result<CustomQuota, Error> = Err(until("an end", async || create().await.err()).await);
     let message = refused_by("namespaced.custom-quotas.validating.projectcapsule.dev", refused);
     assert!(message.contains("a namespace has at most 50"), "{message}");
 }

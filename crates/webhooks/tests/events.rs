@@ -12,7 +12,7 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::Client;
@@ -28,11 +28,7 @@ use testbed::unique;
 /// A tenant in whose namespace pods can be created.
 async fn stage_for_pods(spec: Value) -> Stage {
     let stage = stage(spec).await;
-    let accounts = Api::<ServiceAccount>::namespaced(stage.masters.clone(), &stage.namespace);
-    until("the default account", async || {
-        accounts.get_opt("default").await.unwrap()
-    })
-    .await;
+    stage.has_account().await;
     stage
 }
 

@@ -61,7 +61,7 @@ async fn scene(namespaces: usize) -> Scene {
 }
 
 impl Scene {
-    /// A quota over the namespaces of the tenant, not counted yet. Returns when API servers ask about what it counts.
+    /// A quota over the namespaces of the tenant, not counted yet. Returns when both admission servers know it.
     async fn quota(&self, hard: Value) -> GlobalResourceQuota {
         let quota = json!({
             "apiVersion": "capsule.clastix.io/v1beta2", "kind": "GlobalResourceQuota", "metadata": {"name": unique("quota")},
@@ -72,9 +72,11 @@ impl Scene {
             .await
             .unwrap();
         let name = quota.name_any();
-        until("the hook", async || {
-            let tried = self.create(0, true).await;
-            tried.err().filter(|error| error.to_string().contains(&name)).map(drop)
+        until("the hook, everywhere", async || {
+            let tried = join_all((0..8).map(|_| self.create(0, true))).await;
+            let is_refused =
+                |tried: &Result<Pod, Error>| tried.as_ref().is_err_and(|error| error.to_string().contains(&name));
+            tried.iter().all(is_refused).then_some(())
         })
         .await;
         quota
@@ -220,6 +222,7 @@ async fn what_no_quota_counts_is_not_asked_about() {
     let other = stage(json!({})).await;
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
         "spec": {"containers": [{"name": "c", "image": "registry.k8s.io/pause:3.10"}]}});
+    other.has_account().await;
     other.create::<Pod>(&other.owner, pod).await.unwrap();
     scene.end(&quota).await;
     let configurations: Api<ValidatingWebhookConfiguration> = Api::all(scene.stage.masters.clone());

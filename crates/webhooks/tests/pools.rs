@@ -146,10 +146,14 @@ async fn a_claim_gets_a_pool_that_has_what_it_asks_for() {
             dry_run: true,
             ..PostParams::default()
         };
-        let any = serde_json::from_value(claim(json!({"pool": "", "claim": {"cpu": "1"}}))).unwrap();
-        let made = claims(&stage.owner, &stage).create(&params, &any).await.unwrap();
+        let given = async |cpu: &str| {
+            let any = serde_json::from_value(claim(json!({"pool": "", "claim": {"cpu": cpu}}))).unwrap();
+            let made = claims(&stage.owner, &stage).create(&params, &any).await.unwrap();
+            made.spec.pool
+        };
         // Of two that have enough, the first by name.
-        (made.spec.pool == *small.as_str().min(large.as_str())).then_some(())
+        let is_known = given("1").await == *small.as_str().min(large.as_str()) && given("5").await == large;
+        is_known.then_some(())
     })
     .await;
     for (spec, expected) in [

@@ -166,8 +166,13 @@ async fn from_far_to_near_two_replicas_with_credits_stay_within_the_limit() {
             let account = scene.account().await.unwrap();
             let ids: Vec<&str> = account.reservations.iter().map(|it| it.id.as_str()).collect();
             assert!(ids.len() == 1 && ids[0].starts_with("credit/"), "{ids:?}");
-            let passed = scene.burst(150).await;
-            assert_eq!((passed, scene.stage.pods().await.len()), (99, 100));
+            assert!(scene.burst(150).await <= 99);
+            // A replica that is held up while the other waits for what it was lent gives it back later.
+            until("all that there is", async || {
+                scene.burst(4).await;
+                (scene.stage.pods().await.len() == 100).then_some(())
+            })
+            .await;
             scene.is_quiet("pods", 100).await;
         })
         .await;
@@ -190,11 +195,14 @@ async fn a_second_namespace_shares_with_the_first_from_its_first_moment() {
 async fn numbers_of_objects_in_annotations_are_held_alike() {
     let scene = scene(json!({"pods": "9", "requests.ephemeral-storage": "1Gi"}), 3).await;
     let tenants: Api<Tenant> = Api::all(scene.stage.masters.clone());
-    let limit = json!({"metadata": {"annotations": {"quota.resources.capsule.clastix.io/configmaps_v1": "8"}}});
-    tenants
-        .patch(&scene.stage.tenant, &PatchParams::default(), &Patch::Merge(limit))
-        .await
-        .unwrap();
+    let limit = async |number: &str| {
+        let limit = json!({"metadata": {"annotations": {"quota.resources.capsule.clastix.io/configmaps_v1": number}}});
+        tenants
+            .patch(&scene.stage.tenant, &PatchParams::default(), &Patch::Merge(limit))
+            .await
+            .unwrap();
+    };
+    limit("3").await;
     let create = async |namespace: usize, dry_run: bool| {
         let map: ConfigMap = serde_json::from_value(json!({"metadata": {"generateName": "m-"}})).unwrap();
         let params = PostParams {
@@ -217,25 +225,23 @@ async fn numbers_of_objects_in_annotations_are_held_alike() {
         })
     })
     .await;
-    until("the hook", async || {
-        let webhooks: Api<k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration> =
-            Api::all(scene.stage.masters.clone());
-        let hooks = webhooks.get("capsule-dynamic-webhook").await.unwrap().webhooks?;
-        let hook = hooks
-            .into_iter()
-            .find(|hook| hook.name == "calculation.tenant-quotas.validating.cotenant.dev")?;
-        let counted = hook
-            .rules?
-            .into_iter()
-            .flat_map(|rule| rule.resources.unwrap_or_default());
-        counted
-            .into_iter()
-            .any(|resource| resource == "configmaps")
-            .then_some(())
+    // What is left of three is nothing, and that is said by the hook first: by then API servers ask it, and both replicas
+    // count. Before, Kubernetes itself would refuse what is too many in one namespace.
+    let tried = async || join_all((0..9).map(|index| create(index % 3, true))).await;
+    until("the hook, everywhere", async || {
+        let is_refused = |tried: &Result<ConfigMap, Error>| {
+            tried
+                .as_ref()
+                .is_err_and(|error| error.to_string().contains("admission webhook"))
+        };
+        tried().await.iter().all(is_refused).then_some(())
     })
     .await;
-    // API servers learn of hooks a moment later; until then Kubernetes itself would refuse the ninth in one namespace.
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    limit("8").await;
+    until("room, everywhere", async || {
+        tried().await.iter().all(Result::is_ok).then_some(())
+    })
+    .await;
     let results = join_all((0..15).map(|index| create(index % 3, false))).await;
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 5);
 }

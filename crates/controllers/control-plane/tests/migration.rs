@@ -153,10 +153,15 @@ async fn data_moves_while_it_is_read_and_written_and_nothing_is_lost() {
     traffic.until_refused().await;
     let frozen = Instant::now();
     // Leases are renewed also then, or nodes and components would stop.
-    at_old
-        .put(format!("/{uid}/leases/kube-system/kube-scheduler"), "renewed", None)
-        .await
-        .unwrap();
+    loop {
+        let renewed = at_old.put(format!("/{uid}/leases/kube-system/kube-scheduler"), "renewed", None);
+        match renewed.await {
+            Ok(_) => break,
+            // Rights change in several steps.
+            Err(error) if is_outdated(&error) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
     let tcp = world.until_in("mover", "new").await;
     let switched = Instant::now();
     assert_eq!(tcp.status.unwrap().phase(), Some(Phase::Migrating));

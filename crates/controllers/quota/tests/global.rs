@@ -9,7 +9,7 @@ mod bed;
 use std::collections::BTreeMap;
 
 use api::capsule::v1beta2::{GlobalResourceQuota, GlobalResourceQuotaStatus, QuantityLedger, ResourceQuotaLedger};
-use bed::{LEDGERS, bed, create_namespace, eventually, merge};
+use bed::{LEDGERS, bed, create_namespace, eventually, merge, use_one};
 use k8s_openapi::api::core::v1::{Namespace, ResourceQuota, Secret};
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use kube::{Client, ResourceExt};
@@ -259,7 +259,7 @@ async fn promises_end_when_their_objects_are_deleted_though_no_count_rises() {
     let ledger = ledger_name(&quota.name_any(), &quota.uid().unwrap());
     let mut secrets = Vec::new();
     for _ in 0..5 {
-        secrets.push(create_secret(&client, &names[0]).await.unwrap());
+        secrets.push(use_one(&client, &names[0]).await);
     }
     let counts = |expected: i64| {
         let name = quota.name_any();
@@ -307,7 +307,7 @@ async fn promises_end_when_their_objects_are_deleted_though_no_count_rises() {
 async fn nothing_is_written_when_all_is_as_it_should_be() {
     let (client, quota, names) = stage(5, 2).await;
     let name = quota.name_any();
-    create_secret(&client, &names[0]).await.unwrap();
+    use_one(&client, &names[0]).await;
     may_have(&client, &names[1], &name, 4).await;
     says(&client, &name, |status| {
         (number(&status.total.used) == Some(1)).then_some(())

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use api::capsule::v1beta2::ResourcePoolClaim;
-use bed::{Controllers, bed, claims, create_claim, create_namespace, create_pool, eventually, merge, pools};
+use bed::{Controllers, bed, claims, create_claim, create_namespace, create_pool, eventually, merge, pools, use_one};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Namespace, ResourceQuota, Secret};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -96,35 +96,6 @@ async fn may_have(client: &Client, namespace: &str, pool: &str, expected: Option
 fn hard(quota: &ResourceQuota) -> Option<i64> {
     let hard = quota.spec.as_ref()?.hard.as_ref()?.get("secrets")?;
     hard.0.parse().ok()
-}
-
-/// Makes a secret that its quota counts. One that comes before the API server's admission has heard of the quota would not be
-/// counted for minutes.
-async fn use_one(client: &Client, namespace: &str) -> Secret {
-    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let quotas: Api<ResourceQuota> = Api::namespaced(client.clone(), namespace);
-    let used = async || {
-        let found = quotas.list(&ListParams::default()).await.unwrap();
-        let used = found
-            .iter()
-            .filter_map(|quota| quota.status.as_ref()?.used.as_ref()?.get("secrets"));
-        used.map(|used| used.0.parse::<i64>().unwrap()).sum::<i64>()
-    };
-    eventually("a secret is made", || async {
-        let before = used().await;
-        let secret = Secret {
-            metadata: serde_json::from_value(json!({"generateName": "s-"})).unwrap(),
-            ..Secret::default()
-        };
-        let made = api.create(&PostParams::default(), &secret).await;
-        let made = made.map_err(|error| error.to_string())?;
-        if used().await > before {
-            return Ok(made);
-        }
-        delete(&api, &made.name_any()).await;
-        Err("it was not counted".to_owned())
-    })
-    .await
 }
 
 async fn delete<K>(api: &Api<K>, name: &str)

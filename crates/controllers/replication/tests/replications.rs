@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use api::capsule::v1beta2::{CapsuleConfiguration, GlobalTenantResource, Tenant, TenantResource};
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use k8s_openapi::api::rbac::v1::{ClusterRole, RoleBinding};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -110,7 +111,7 @@ async fn install(client: &Client) {
 /// Asks again until the answer is good. The deadline is for a broken build, not for a slow machine.
 async fn eventually<T, F: Future<Output = Result<T, String>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
     let mut last = String::new();
-    for _ in 0..600 {
+    for _ in 0..3000 {
         match ask().await {
             Ok(value) => return value,
             Err(reason) => last = reason,
@@ -819,6 +820,18 @@ async fn a_replication_that_may_no_longer_delete_goes_all_the_same() {
         .delete("replicator", &DeleteParams::default())
         .await
         .unwrap();
+    // Authorizers learn of it a moment later, and the copy would go.
+    let user = format!("system:serviceaccount:{}:replicator", stage.name("a"));
+    let asked = json!({"metadata": {}, "spec": {"user": user, "resourceAttributes": {
+        "namespace": stage.name("a"), "verb": "delete", "resource": "configmaps", "name": "stray"}}});
+    let asked: SubjectAccessReview = serde_json::from_value(asked).unwrap();
+    eventually("it may no longer delete", || async {
+        let reviews = Api::<SubjectAccessReview>::all(stage.client.clone());
+        let answered = reviews.create(&PostParams::default(), &asked).await.unwrap();
+        let may = answered.status.unwrap().allowed;
+        (!may).then_some(()).ok_or("it may".to_owned())
+    })
+    .await;
     stage
         .replications()
         .delete("strays", &DeleteParams::default())

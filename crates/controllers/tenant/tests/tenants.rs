@@ -272,6 +272,30 @@ async fn what_a_tenant_asks_for_no_more_leaves_the_objects_that_were_made_for_it
     assert_eq!(hard(&client, &namespace, &quota).await, json!({"configmaps": "9"}));
 }
 
+/// How many ConfigMaps a quota has counted.
+async fn used(client: &Client, namespace: &str, quota: &str) -> Value {
+    let found = api::<ResourceQuota>(client, namespace).get_opt(quota).await.unwrap();
+    let used = found.and_then(|quota| quota.status?.used?.remove("count/configmaps"));
+    json!(used)
+}
+
+/// Makes a ConfigMap that the quota counts. One that comes before the API server's admission has heard of the quota would not
+/// be counted for minutes.
+async fn use_one(client: &Client, namespace: &str, quota: &str) {
+    let maps = api::<ConfigMap>(client, namespace);
+    eventually("a ConfigMap is counted", || async {
+        let before = used(client, namespace, quota).await;
+        let map = serde_json::from_value(json!({"metadata": {"generateName": "m-"}})).unwrap();
+        let made = maps.create(&PostParams::default(), &map).await.unwrap();
+        if used(client, namespace, quota).await != before {
+            return Ok(());
+        }
+        maps.delete(&made.name_any(), &DeleteParams::default()).await.unwrap();
+        Err("it was not counted".to_owned())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn what_one_namespace_uses_is_taken_from_the_others() {
     let client = bed().await;
@@ -282,15 +306,18 @@ async fn what_one_namespace_uses_is_taken_from_the_others() {
     create_namespace(&client, &one, &made).await;
     create_namespace(&client, &two, &made).await;
     ready(&client, &name, 2).await;
-    for index in 0..3 {
-        let map = serde_json::from_value(json!({"metadata": {"name": format!("m{index}")}})).unwrap();
-        api::<ConfigMap>(&client, &one)
-            .create(&PostParams::default(), &map)
-            .await
-            .unwrap();
-    }
-    // Each namespace has one already, the cluster's root certificate: 5 of 10 are used.
     let quota = format!("capsule-{name}-0");
+    // Each namespace has one already, the cluster's root certificate.
+    for namespace in [&one, &two] {
+        eventually("the certificate is counted", || async {
+            equal(used(&client, namespace, &quota).await, &json!("1"))
+        })
+        .await;
+    }
+    for _ in 0..3 {
+        use_one(&client, &one, &quota).await;
+    }
+    // 5 of 10 are used.
     eventually("the remainder is shared", || async {
         let found = (hard(&client, &one, &quota).await, hard(&client, &two, &quota).await);
         equal(

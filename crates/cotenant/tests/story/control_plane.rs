@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::cluster::Cluster;
 
+/// Operators are killed meanwhile, and a Lease has to run out before another one leads.
+const PATIENCE: Duration = Duration::from_secs(90);
+
 pub(crate) fn prod_team_uses_its_own_cluster(cluster: &Cluster) {
     let prod = &cluster.prod;
     let nodes = prod.ok("get nodes -o jsonpath={.items[*].metadata.name}");
@@ -14,7 +17,7 @@ pub(crate) fn prod_team_uses_its_own_cluster(cluster: &Cluster) {
     );
     assert!(!nodes.contains("admin"), "{nodes}");
     prod.ok("wait --for=condition=Ready node --all --timeout=60s");
-    prod.eventually(Duration::from_secs(20), "get serviceaccount default", |_| true);
+    prod.eventually(PATIENCE, "get serviceaccount default", |_| true);
     prod.ok("create deployment web --image=docker.io/library/busybox:1.36 -- httpd -f -p 8080");
     prod.ok("expose deployment web --port=80 --target-port=8080");
     prod.ok("rollout status deployment/web --timeout=90s");
@@ -27,13 +30,13 @@ pub(crate) fn prod_team_uses_its_own_cluster(cluster: &Cluster) {
     // Through the tenant's own kube-proxy and CoreDNS.
     prod.ok("-n kube-system rollout status deployment/coredns --timeout=90s");
     prod.eventually(
-        Duration::from_secs(30),
+        PATIENCE,
         "exec client -- nslookup web.default.svc.cluster.local",
         |text| text.contains("10.116."),
     );
     // httpd has nothing to serve at /, and says so: that is an answer.
     prod.eventually(
-        Duration::from_secs(90),
+        PATIENCE,
         "exec client -- sh -c 'timeout 3 wget -O - http://web/ 2>&1 || true'",
         |text| text.contains("404"),
     );
@@ -44,13 +47,11 @@ pub(crate) fn its_data_survives_a_restart(cluster: &Cluster) {
     let uid = prod.ok("get deployment web -o jsonpath={.metadata.uid}");
     admin.ok("-n prod-team delete pods -l kamaji.clastix.io/name=prod-team --wait=true");
     admin.eventually(
-        Duration::from_secs(90),
+        PATIENCE,
         "-n prod-team get tenantcontrolplane prod-team -o jsonpath={.status.kubernetesResources.version.status}",
         |phase| phase == "Ready",
     );
-    prod.eventually(
-        Duration::from_secs(60),
-        "get deployment web -o jsonpath={.metadata.uid}",
-        |now| now == uid,
-    );
+    prod.eventually(PATIENCE, "get deployment web -o jsonpath={.metadata.uid}", |now| {
+        now == uid
+    });
 }

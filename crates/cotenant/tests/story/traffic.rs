@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::{cluster::Cluster, kubectl::Kubectl};
 
+/// Operators are killed meanwhile, and a Lease has to run out before another one leads.
+const PATIENCE: Duration = Duration::from_secs(90);
+
 pub(crate) fn tenants_reach_themselves_and_dns_and_nobody_else(cluster: &Cluster) {
     probe(&cluster.alice, "dev-team-web");
     probe(&cluster.quinn, "qa-team-one");
@@ -14,17 +17,17 @@ pub(crate) fn tenants_reach_themselves_and_dns_and_nobody_else(cluster: &Cluster
 
     // The lawful twins first: they show that the pod serves and that the test can tell.
     cluster.alice.eventually(
-        Duration::from_secs(20),
+        PATIENCE,
         &format!("-n dev-team-web {}", fetch(&format!("{web}:8080"))),
         |_| true,
     );
     cluster.alice.eventually(
-        Duration::from_secs(20),
+        PATIENCE,
         &format!("-n dev-team-web {}", fetch("web.dev-team-web.svc.cluster.local")),
         |_| true,
     );
     cluster.quinn.eventually(
-        Duration::from_secs(20),
+        PATIENCE,
         "-n qa-team-one exec probe -- nslookup kubernetes.default.svc.cluster.local",
         |text| text.contains("10.96.0.1"),
     );
@@ -43,11 +46,9 @@ pub(crate) fn tenants_reach_themselves_and_dns_and_nobody_else(cluster: &Cluster
 }
 
 fn probe(owner: &Kubectl, namespace: &str) {
-    owner.eventually(
-        Duration::from_secs(10),
-        &format!("-n {namespace} get serviceaccount default"),
-        |_| true,
-    );
+    owner.eventually(PATIENCE, &format!("-n {namespace} get serviceaccount default"), |_| {
+        true
+    });
     owner.ok(&format!(
         "-n {namespace} run probe --image=docker.io/library/busybox:1.36 -- sleep 3600"
     ));

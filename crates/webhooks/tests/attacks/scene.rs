@@ -15,7 +15,7 @@ use crate::support::served::{TENANTS, US, configure, establish, served};
 use crate::support::until;
 
 /// How often something is made that depends on what was made just before.
-const TRIES: usize = 100;
+const TRIES: usize = 1200;
 
 /// Who asks. As far as RBAC is concerned, each of them may do everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -48,8 +48,12 @@ impl Stage {
             tokio::spawn(async move {
                 loop {
                     let made = stage.create_pod(&namespace, "1Mi", false).await;
-                    // On a machine that is too slow for all of them at once, some are told so.
-                    let is_told = |error: &Error| error.to_string().contains("please retry");
+                    // On a machine that is too slow for all of them at once, some are told so, and a namespace may be
+                    // older than the account that pods in it run as.
+                    let is_told = |error: &Error| {
+                        let said = error.to_string();
+                        said.contains("please retry") || said.contains("error looking up service account")
+                    };
                     if !made.as_ref().is_err_and(is_told) {
                         return made;
                     }

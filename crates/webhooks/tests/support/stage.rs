@@ -1,7 +1,7 @@
 //! A tenant with an owner and a namespace, for tests of what is in a namespace.
 
 use api::capsule::v1beta2::Tenant;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::Client;
 use kube::api::{Api, PostParams};
 use serde::Serialize;
@@ -57,6 +57,15 @@ impl Stage {
         })
         .await;
         name
+    }
+
+    /// Waits until pods in the namespace have the account that they run as.
+    pub async fn has_account(&self) {
+        let accounts = Api::<ServiceAccount>::namespaced(self.masters.clone(), &self.namespace);
+        until("the default account", async || {
+            accounts.get_opt("default").await.unwrap()
+        })
+        .await;
     }
 
     /// Creates an object in the namespace at once, as a script would: nothing waits for a watch.

@@ -10,9 +10,9 @@ use std::time::Duration;
 use api::capsule::v1beta2::{
     CustomQuota, GlobalCustomQuota, GlobalResourceQuota, QuantityLedger, ResourcePool, ResourcePoolClaim,
 };
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, ResourceQuota, Secret};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::watcher;
 use kube::{Client, Config, ResourceExt};
@@ -135,7 +135,7 @@ where
     F: Future<Output = Result<T, String>>,
 {
     let mut last = String::new();
-    for _ in 0..1200 {
+    for _ in 0..6000 {
         match ask().await {
             Ok(value) => return value,
             Err(reason) => last = reason,
@@ -190,4 +190,33 @@ where
     api.patch(name, &PatchParams::default(), &Patch::Merge(&patch))
         .await
         .unwrap()
+}
+
+/// Makes a secret that its quota counts. One that comes before the API server's admission has heard of the quota would not be
+/// counted for minutes.
+pub async fn use_one(client: &Client, namespace: &str) -> Secret {
+    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let quotas: Api<ResourceQuota> = Api::namespaced(client.clone(), namespace);
+    let used = async || {
+        let found = quotas.list(&ListParams::default()).await.unwrap();
+        let used = found
+            .iter()
+            .filter_map(|quota| quota.status.as_ref()?.used.as_ref()?.get("secrets"));
+        used.map(|used| used.0.parse::<i64>().unwrap()).sum::<i64>()
+    };
+    eventually("a secret is made", || async {
+        let before = used().await;
+        let secret = Secret {
+            metadata: serde_json::from_value(json!({"generateName": "s-"})).unwrap(),
+            ..Secret::default()
+        };
+        let made = api.create(&PostParams::default(), &secret).await;
+        let made = made.map_err(|error| error.to_string())?;
+        if used().await > before {
+            return Ok(made);
+        }
+        api.delete(&made.name_any(), &DeleteParams::default()).await.unwrap();
+        Err("it was not counted".to_owned())
+    })
+    .await
 }
