@@ -113,10 +113,21 @@ impl Person {
 }
 
 async fn create(client: &Client, namespace: &str) -> Result<Namespace, kube::Error> {
+    create_as(client, namespace, &PostParams::default()).await
+}
+
+/// What would come of it; nothing is made.
+async fn try_to_create(client: &Client, namespace: &str) -> Result<Namespace, kube::Error> {
+    let dry_run = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    create_as(client, namespace, &dry_run).await
+}
+
+async fn create_as(client: &Client, namespace: &str, params: &PostParams) -> Result<Namespace, kube::Error> {
     let namespace = serde_json::from_value(json!({"metadata": {"name": namespace}})).unwrap();
-    Api::all(client.clone())
-        .create(&PostParams::default(), &namespace)
-        .await
+    Api::all(client.clone()).create(params, &namespace).await
 }
 
 async fn read(client: &Client, namespace: &str) -> Namespace {
@@ -232,12 +243,7 @@ async fn a_tenant_is_made_shown_limited_owned_frozen_and_deleted() {
     assert_eq!(adam.does("cordon life --wait").await, "Tenant life changed\n");
     assert_eq!(adam.does("cordon life").await, "Nothing to do: it is so already.\n");
     support::until("admission stops her", async || {
-        let params = PostParams {
-            dry_run: true,
-            ..PostParams::default()
-        };
-        let wanted: Namespace = serde_json::from_value(json!({"metadata": {"name": "life-db"}})).unwrap();
-        let refused = Api::all(alice.client.clone()).create(&params, &wanted).await.err()?;
+        let refused = try_to_create(&alice.client, "life-db").await.err()?;
         refused.to_string().contains("cordoned").then_some(())
     })
     .await;
@@ -488,12 +494,7 @@ async fn what_admission_refuses_is_refused_with_its_sentence() {
     bed::patch_tenant(&adam.client, "refusing", prefix).await;
     create(&adam.client, "other-two").await.unwrap();
     let hers = support::until("admission knows", async || {
-        let params = PostParams {
-            dry_run: true,
-            ..PostParams::default()
-        };
-        let wanted: Namespace = serde_json::from_value(json!({"metadata": {"name": "other-three"}})).unwrap();
-        let refused = Api::all(alice.client.clone()).create(&params, &wanted).await.err();
+        let refused = try_to_create(&alice.client, "other-three").await.err();
         // Of the quota that was.
         refused.filter(|error| !error.to_string().contains("Cannot exceed"))
     })

@@ -233,7 +233,7 @@ async fn drift_is_heard_of_and_our_own_writes_are_not_drift() {
         counter.fetch_add(1, Ordering::SeqCst);
     });
     let wait_for = async |count: usize| {
-        for _ in 0..6000 {
+        for _ in 0..1200 {
             if heard.load(Ordering::SeqCst) >= count {
                 return;
             }

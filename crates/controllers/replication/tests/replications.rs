@@ -111,7 +111,7 @@ async fn install(client: &Client) {
 /// Asks again until the answer is good. The deadline is for a broken build, not for a slow machine.
 async fn eventually<T, F: Future<Output = Result<T, String>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
     let mut last = String::new();
-    for _ in 0..3000 {
+    for _ in 0..600 {
         match ask().await {
             Ok(value) => return value,
             Err(reason) => last = reason,

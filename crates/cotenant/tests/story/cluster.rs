@@ -5,9 +5,13 @@ use std::{
     fs,
     path::PathBuf,
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use crate::kubectl::Kubectl;
+
+/// Longer than it takes until a replica that was killed while it led is followed: its Lease has to run out.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 pub(crate) struct Cluster {
     pub(crate) name: String,

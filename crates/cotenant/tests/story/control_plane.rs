@@ -1,11 +1,6 @@
 //! prod-team, who has a cluster of its own.
 
-use std::time::Duration;
-
-use crate::cluster::Cluster;
-
-/// Operators are killed meanwhile, and a Lease has to run out before another one leads.
-const PATIENCE: Duration = Duration::from_secs(90);
+use crate::cluster::{Cluster, PATIENCE};
 
 pub(crate) fn prod_team_uses_its_own_cluster(cluster: &Cluster) {
     let prod = &cluster.prod;

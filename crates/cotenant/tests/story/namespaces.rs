@@ -1,11 +1,6 @@
 //! alice and quinn, who own namespace tenants.
 
-use std::time::Duration;
-
-use crate::cluster::Cluster;
-
-/// Longer than it takes until a replica that was killed while it led is followed: its Lease has to run out.
-const PATIENCE: Duration = Duration::from_secs(90);
+use crate::cluster::{Cluster, PATIENCE};
 
 pub(crate) fn alice_works_within_her_limits(cluster: &Cluster) {
     she_creates_a_namespace_and_runs_a_pod(cluster);

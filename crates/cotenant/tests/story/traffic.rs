@@ -1,11 +1,7 @@
 //! Packets between tenants' pods.
 
-use std::time::Duration;
-
-use crate::{cluster::Cluster, kubectl::Kubectl};
-
-/// Operators are killed meanwhile, and a Lease has to run out before another one leads.
-const PATIENCE: Duration = Duration::from_secs(90);
+use crate::cluster::{Cluster, PATIENCE};
+use crate::kubectl::Kubectl;
 
 pub(crate) fn tenants_reach_themselves_and_dns_and_nobody_else(cluster: &Cluster) {
     probe(&cluster.alice, "dev-team-web");

@@ -12,7 +12,7 @@ use api::kamaji::v1alpha1::{DataStore, TenantControlPlane};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::watcher;
 use kube::{Client, ResourceExt as _};
 use runtime::metrics::Registry;
@@ -230,13 +230,8 @@ pub async fn establish(client: &Client, definition: &CustomResourceDefinition) {
     // Established is what is stored; that API servers serve the kind comes a moment later.
     let spec = &definition.spec;
     let stored = spec.versions.iter().find(|version| version.storage).unwrap();
-    let resource = ApiResource {
-        group: spec.group.clone(),
-        version: stored.name.clone(),
-        api_version: format!("{}/{}", spec.group, stored.name),
-        kind: spec.names.kind.clone(),
-        plural: spec.names.plural.clone(),
-    };
+    let kind = GroupVersionKind::gvk(&spec.group, &stored.name, &spec.names.kind);
+    let resource = ApiResource::from_gvk_with_plural(&kind, &spec.names.plural);
     let objects = Api::<DynamicObject>::all_with(client.clone(), &resource);
     until("a list of the kind", async || {
         objects.list(&ListParams::default().limit(1)).await.ok()

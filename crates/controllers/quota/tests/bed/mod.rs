@@ -135,7 +135,7 @@ where
     F: Future<Output = Result<T, String>>,
 {
     let mut last = String::new();
-    for _ in 0..6000 {
+    for _ in 0..1200 {
         match ask().await {
             Ok(value) => return value,
             Err(reason) => last = reason,
